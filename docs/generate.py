@@ -1,0 +1,35 @@
+"""Write the parts of the documentation that are drawn from the code: `python docs/generate.py`.
+
+A test compares them, so documentation that differs from the code fails.
+"""
+
+import os
+from pathlib import Path
+
+from ccsr.cli.main import COMMANDS, commands_of, help_text
+
+HERE = Path(__file__).parent
+WIDTH = 100
+"""Columns of the help texts."""
+
+
+def cli_page() -> str:
+    """`cli.md`: what every command prints after `--help`."""
+    # argparse asks the environment, and keeps two columns free.
+    os.environ["COLUMNS"] = str(WIDTH + 2)
+    lines = ["# Command line", "", "Made by `docs/generate.py` from the programs' own help.", ""]
+    lines += ["```text", help_text(), "```", ""]
+    for module in COMMANDS:
+        for name, command in commands_of(module).items():
+            lines += [f"## ccsr {name}", "", "```text", command.parser().format_help().rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+def pages() -> dict[Path, str]:
+    """Content of every generated file."""
+    return {HERE / "cli.md": cli_page()}
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")

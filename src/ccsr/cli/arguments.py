@@ -1,0 +1,125 @@
+"""From the option list to a command's parser, and from what was typed to names and strings.
+
+argparse only sorts words here: values stay strings, so that every door complains about them in the same words.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from ccsr.errors import OptionError
+from ccsr.options import Option, options_of
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Help in one form under every version of Python: the generated documentation is compared with it."""
+
+    def __init__(self, prog: str, **layout: Any) -> None:
+        super().__init__(prog, max_help_position=32, **layout)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return str(action.metavar or action.dest)
+        flags = ", ".join(action.option_strings)
+        return flags if action.nargs == 0 else f"{flags} {action.metavar}"
+
+
+class Parser(argparse.ArgumentParser):
+    """One command's parser; mistakes are raised as OptionError, with the nearest option for a misspelt one."""
+
+    def __init__(self, prog: str, usage: str, description: str, epilog: str | None = None) -> None:
+        super().__init__(
+            prog=prog, usage=f"{prog} {usage}", description=description, epilog=epilog,
+            formatter_class=_Formatter, allow_abbrev=False, add_help=False,
+        )  # fmt: skip
+        self.values: dict[str, tuple[str, ...]] = {}
+        """What may follow a flag, for shell completion."""
+        self.add_argument("-h", "--help", action="help", help="show this help and exit")
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse found wrong."""
+        lacking = re.match(r"argument (\S+): expected (one|at least one) argument", message)
+        raise OptionError(f"{lacking[1].split('/')[-1]} needs a value" if lacking else message)
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """What was typed; options that were not are absent from the result.
+
+        Raises:
+            OptionError: an unknown option, or one without its value.
+        """
+        known, rest = self.parse_known_intermixed_args(list(argv))
+        for word in rest:
+            flag = word.partition("=")[0]
+            close = get_close_matches(flag, self.visible_flags(), 1)
+            raise OptionError(
+                f"no option is called {flag}" if word.startswith("-") else f"{word} is one argument too many",
+                hint=f"did you mean {close[0]}?" if close else f"{self.prog} --help lists what there is",
+            )
+        return known
+
+    def visible_actions(self) -> list[argparse.Action]:
+        """The options that help shows."""
+        return [a for a in self._actions if a.option_strings and a.help is not argparse.SUPPRESS]
+
+    def visible_flags(self) -> list[str]:
+        """All spellings of the options that help shows."""
+        return [flag for action in self.visible_actions() for flag in action.option_strings]
+
+    def add_options(self, owner: type) -> None:
+        """Flags of the options that a dataclass offers on the command line, grouped as they are there."""
+        groups: dict[str, Any] = {}
+        for option in options_of(owner, "cli"):
+            if option.group not in groups:
+                groups[option.group] = self.add_argument_group(option.group)
+            spellings = (option.short, option.flag) if option.short else (option.flag,)
+            settings: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS}
+            if option.kind is bool:
+                settings["action"] = "store_true"
+            else:
+                settings["metavar"] = _metavar(option)
+                self.values[option.flag] = (*option.words, *map(str, option.choices or ()))
+            settings["help"] = argparse.SUPPRESS if option.hidden else _help(option)
+            groups[option.group].add_argument(*spellings, **settings)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: how it is typed, and what it does with that; `run` returns the exit code."""
+
+    parser: Callable[[], Parser]
+    run: Callable[[argparse.Namespace], int]
+
+
+def given(arguments: argparse.Namespace, owner: type) -> dict[str, Any]:
+    """The options of `owner` that were typed, as typed."""
+    typed = vars(arguments)
+    return {o.name: typed[o.name] for o in options_of(owner, "cli") if o.name in typed}
+
+
+def nearest(word: str, known: Iterable[str], kind: str) -> OptionError:
+    """The error for a word that is none of the known ones."""
+    known = list(known)
+    close = get_close_matches(word, known, 1)
+    hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
+    return OptionError(f"no {kind} is called {word}", hint=hint)
+
+
+def _metavar(option: Option) -> str:
+    kinds: dict[type, str] = {int: "N", str: "TEXT"}
+    if option.choices:
+        return "|".join(map(str, option.choices))
+    return "|".join((*option.words, option.unit or kinds.get(option.kind, "F")))
+
+
+def _help(option: Option) -> str:
+    default = option.default
+    # Defaults that are no value are told by the help text itself.
+    shown = "" if default is None or option.kind is bool else f" (default: {_plain(default)})"
+    return (option.help + shown).replace("%", "%%")
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,111 @@
+"""`ccsr`: which commands there are, and what becomes of errors."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from ccsr.cli import terminal
+from ccsr.cli.arguments import Command, nearest
+from ccsr.errors import CCSRError
+from ccsr.version import __version__
+
+COMMANDS = {
+    "upscale": "enlarge and restore a picture, several, or folders",
+    "models": "list, inspect, verify and pack models",
+    "verify": "replay recorded reference values through this installation",
+    "completion": "print a script that completes this command in a shell",
+}
+"""The commands, each in its module of this package, with its line of help."""
+
+EXIT_CODES = """\
+exit codes:
+  0    all done, or done before
+  1    at least one input failed
+  2    wrong usage, or nothing could start
+  130  interrupted"""
+
+
+def commands_of(name: str) -> dict[str, Command]:
+    """The commands in the module `name`, by what follows `ccsr` on the command line, such as `models list`."""
+    module = importlib.import_module(f"ccsr.cli.{name}")
+    commands: dict[str, Command] = module.COMMANDS
+    return commands
+
+
+def help_text() -> str:
+    """What `ccsr --help` prints."""
+    lines = [f"  {name:<12}{line}" for name, line in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: ccsr COMMAND [options]",
+            "",
+            "Faithful enlarging and restoring of photographs. The shortest command: ccsr upscale photo.jpg",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "options:",
+            "  -h, --help  show this help and exit; after a command, that command's",
+            "  --version   show the version and exit",
+            "",
+            EXIT_CODES,
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code and raises nothing."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    # Wanted before anything else can go wrong.
+    verbose = "-v" in words or "--verbose" in words
+    try:
+        with terminal.logging_on_stderr(verbose, quiet="-q" in words or "--quiet" in words):
+            return _dispatch(words)
+    except SystemExit as leaving:  # argparse after --help
+        return int(leaving.code or 0)
+    except CCSRError as error:
+        terminal.error(str(error))
+        return 2
+    except KeyboardInterrupt:
+        terminal.say("interrupted")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output left; Python would complain again while closing it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if verbose:
+            raise
+        text = " ".join(str(error).split())[:200]
+        terminal.error(f"unexpected {type(error).__name__}: {text} (-v shows where it comes from)")
+        return 2
+
+
+def _dispatch(words: list[str]) -> int:
+    first = words[0] if words else "--help"
+    if first in ("-h", "--help"):
+        print(help_text())
+        return 0
+    if "--version" in words:
+        print(f"ccsr {__version__}")
+        return 0
+    if first not in COMMANDS:
+        raise nearest(first, (*COMMANDS, "--help", "--version"), "option" if first.startswith("-") else "command")
+    commands = commands_of(first)
+    if list(commands) == [first]:
+        return _run(commands[first], words[1:])
+    second = words[1] if len(words) > 1 else "--help"
+    names = [name.split()[1] for name in commands]
+    if second in ("-h", "--help"):
+        print(f"usage: ccsr {first} {'|'.join(names)}\n\n{COMMANDS[first]}\n\ncommands:")
+        for name, command in commands.items():
+            print(f"  {name.split()[1]:<12}{command.parser().description}")
+        return 0
+    if second not in names:
+        raise nearest(second, names, f"command of ccsr {first}")
+    return _run(commands[f"{first} {second}"], words[2:])
+
+
+def _run(command: Command, words: list[str]) -> int:
+    return command.run(command.parser().parse(words))

@@ -1,0 +1,155 @@
+"""`ccsr upscale`: the main job."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ccsr.cli import published, terminal
+from ccsr.cli.arguments import Command, Parser, given
+from ccsr.errors import OptionError
+from ccsr.options import UpscaleOptions
+
+if TYPE_CHECKING:
+    from ccsr.jobs.runner import Event, Task, Upscaler
+
+LONG_WORK = 20.0
+"""Seconds of estimated work from which the estimate is told before it begins."""
+
+
+def parser() -> Parser:
+    """Flags of this command, then those of the option list, then the published programs'."""
+    made = Parser(
+        "ccsr upscale",
+        "INPUT... [-o OUT] [options]",
+        "Enlarge and restore pictures: files, and folders with all that is in them.",
+        "Results lie beside their inputs as NAME_x4.EXT, those of a folder in FOLDER_x4/ with its tree kept. A folder"
+        " of results remembers what was done: the same command again goes on where it was stopped.",
+    )
+    made.add_argument("inputs", nargs="*", metavar="INPUT", help="a picture, or a folder of them")
+    made.add_argument("-o", "--output", metavar="OUT", help="a file when there is one input file, else a folder")
+    switches = {
+        ("--overwrite",): "replace existing results",
+        ("--dry-run",): "print sizes, tiles, memory and estimated time, and stop",
+        ("--json",): "one object per result on stdout, then a summary",
+        ("-q", "--quiet"): "print failures only",
+        ("-v", "--verbose"): "print more, with tracebacks of unexpected failures",
+        ("--no-progress",): "lines instead of a progress bar",
+    }
+    for flags, text in switches.items():
+        made.add_argument(*flags, action="store_true", help=text)
+    made.add_options(UpscaleOptions)
+    published.add_flags(made)
+    return made
+
+
+def run(arguments: argparse.Namespace, load_pipeline: "Callable[[UpscaleOptions], Upscaler] | None" = None) -> int:
+    """Do it; `load_pipeline` makes the pipeline when there is something to compute."""
+    request = published.translate(
+        published.Request(arguments.inputs, arguments.output, given(arguments, UpscaleOptions)), arguments
+    )
+    if not request.inputs:
+        raise OptionError("no input is given", hint="for instance: ccsr upscale photo.jpg")
+    options = UpscaleOptions.from_mapping(request.options, door="cli")
+
+    from ccsr.jobs import runner
+    from ccsr.plan import resolve_machine
+    from ccsr.weights import describe
+
+    job = runner.Job(
+        [Path(word) for word in request.inputs],
+        describe(options.model, options.base_model),
+        request.output,
+        arguments.overwrite,
+    )
+    tasks = runner.prepare(job, options)
+    if arguments.dry_run:
+        return _show_plan(tasks, as_json=arguments.json)
+    if arguments.verbose:
+        device, dtype, threads = resolve_machine(options)
+        terminal.say(f"note: {job.model.name} on {device}, {dtype}, {threads} threads")
+    if not arguments.quiet:
+        _tell_long_work(tasks)
+    reporter = terminal.Reporter(
+        tasks, quiet=arguments.quiet, verbose=arguments.verbose, progress=not arguments.no_progress
+    )
+
+    def listen(event: "Event") -> None:
+        if arguments.json and isinstance(event, runner.Finished):
+            _print_json(event.record.as_json())
+        reporter(event)
+
+    summary = runner.Summary()
+    try:
+        summary = runner.run(job, lambda: (load_pipeline or _load_pipeline)(options), options, listen, tasks)
+    finally:
+        reporter.end(summary)
+    if arguments.json:
+        _print_json(summary.as_json())
+    return 130 if summary.interrupted else 1 if summary.failed else 0
+
+
+def _load_pipeline(options: UpscaleOptions) -> "Upscaler":
+    from ccsr.pipeline import DTYPES, CCSRPipeline
+    from ccsr.plan import resolve_machine
+
+    device, dtype, _ = resolve_machine(options)
+    return CCSRPipeline.from_pretrained(
+        options.model, base_model=options.base_model, torch_dtype=DTYPES[dtype], device=device
+    )
+
+
+def _print_json(line: dict[str, Any]) -> None:
+    print(json.dumps(line), flush=True)
+
+
+def _estimate(tasks: "Sequence[Task]") -> float:
+    from ccsr.plan import estimated_seconds
+
+    return sum(estimated_seconds(task.due.plan) for task in tasks if task.due)
+
+
+def _tell_long_work(tasks: "Sequence[Task]") -> None:
+    due = [task for task in tasks if task.due]
+    if due and (seconds := _estimate(due)) > LONG_WORK:
+        megapixels = sum(task.megapixels for task in due)
+        terminal.say(f"note: {len(due)} results, {megapixels:.1f} megapixels: about {terminal.duration(seconds)}")
+
+
+def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
+    """Print what would be done; 1 if something could not be."""
+    from ccsr.plan import estimated_seconds
+
+    for task in tasks:
+        facts = task.facts
+        if as_json:
+            status = "failed" if task.error else "skipped" if task.is_done else "planned"
+            line: dict[str, Any] = {"input": str(task.source.path), "output": None, "status": status}
+            line["error"] = str(task.error) if task.error else None
+            if facts:
+                plan = facts.plan
+                line |= {"output": str(facts.output), "width": plan.output_width, "height": plan.output_height}
+                line |= {"tile": plan.tile, "vae_tile": plan.vae_tile, "memory_bytes": plan.memory_bytes}
+                line |= {"device": plan.device, "dtype": plan.dtype, "threads": plan.threads}
+                line |= {"estimated_seconds": round(estimated_seconds(plan), 1) if task.due else 0.0}
+            _print_json(line)
+        elif task.error:
+            terminal.error(str(task.error))
+        elif task.is_done and facts:
+            terminal.say(f"skip: {facts.output} was made before")
+        elif facts:
+            plan = facts.plan
+            terminal.say(
+                f"plan: {task.source.path} -> {facts.output}: {facts.header.width}x{facts.header.height} to"
+                f" {plan.output_width}x{plan.output_height}, tile {plan.tile or 'none'}, VAE tile"
+                f" {plan.vae_tile or 'none'}, {plan.memory_bytes / 1e9:.1f} GB, about"
+                f" {terminal.duration(estimated_seconds(plan))} on {plan.device}, {plan.dtype}, {plan.threads} threads"
+            )
+    due = [task for task in tasks if task.due]
+    if due and not as_json:
+        terminal.say(f"{len(due)} results, about {terminal.duration(_estimate(due))} in all")
+    return 1 if any(task.error for task in tasks) else 0
+
+
+COMMANDS = {"upscale": Command(parser, run)}

@@ -1,0 +1,156 @@
+"""The second-order degradation of Real-ESRGAN with the parameters of the published training (ccsr-spec 7)."""
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from ccsr.degradation import kernels
+
+KINDS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
+KIND_SHARES = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+MODES = ("area", "bilinear", "bicubic")
+LUMA = torch.tensor([0.2989, 0.587, 0.114]).view(1, 3, 1, 1)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Ranges of one of the two rounds."""
+
+    blur_share: float
+    sigma: tuple[float, float]
+    plateau_beta: tuple[float, float]
+    resize_shares: tuple[float, float, float]
+    """Enlarge, reduce, keep."""
+    resize: tuple[float, float]
+    gaussian: tuple[float, float]
+    """Standard deviation in grey levels of 255."""
+    poisson: tuple[float, float]
+    jpeg: tuple[int, int]
+    sinc_share: float = 0.1
+    generalized_beta: tuple[float, float] = (0.5, 2.0)
+    gaussian_share: float = 0.5
+    grey_share: float = 0.4
+
+
+PUBLISHED = (
+    Stage(1.0, (0.2, 1.5), (1.0, 1.5), (0.2, 0.7, 0.1), (0.3, 1.5), (1, 15), (0.05, 2.0), (60, 95)),
+    Stage(0.5, (0.2, 1.0), (1.0, 1.5), (0.3, 0.4, 0.3), (0.6, 1.2), (1, 12), (0.05, 1.0), (60, 100)),
+)
+FINAL_SINC_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class RealESRGANDegradation:
+    """`degradation(gt, rng)`: blur, resize, noise and JPEG, twice, down to a quarter of the side.
+
+    `gt` is (3, h, w) float in 0..1, sides multiples of `factor`; the result is (3, h / factor, w / factor) in 0..1,
+    rounded to 8 bit. All draws come from `rng`, so a sample depends on nothing but its own generator.
+
+    Differs from v2: the result is rounded at its own size and returned there, since a user's picture is 8 bit too and
+    is enlarged by one bicubic filter, not by three; JPEG is the real codec, which rounds its planes.
+    """
+
+    factor: int = 4
+    stages: tuple[Stage, Stage] = PUBLISHED
+
+    def __call__(self, gt: Tensor, rng: np.random.Generator) -> Tensor:
+        """Degrade one picture."""
+        first, second = self.stages
+        height, width = gt.shape[-2] // self.factor, gt.shape[-1] // self.factor
+        x = gt[None]
+        x = _filter(x, _draw_kernel(first, rng))
+        x = _resize(x, _draw_scale(first, rng), rng, x.shape[-2], x.shape[-1])
+        x = _jpeg(_add_noise(x, first, rng), rng.integers(first.jpeg[0], first.jpeg[1] + 1))
+        if rng.random() < second.blur_share:
+            x = _filter(x, _draw_kernel(second, rng))
+        x = _resize(x, _draw_scale(second, rng), rng, height, width)
+        x = _add_noise(x, second, rng)
+        quality = rng.integers(second.jpeg[0], second.jpeg[1] + 1)
+        final = _draw_final(rng)
+        if rng.random() < 0.5:
+            x = _jpeg(_filter(_to(x, height, width, rng), final), quality)
+        else:
+            x = _filter(_to(_jpeg(x, quality), height, width, rng), final)
+        return (x[0].clamp(0, 1) * 255).round() / 255
+
+
+def _draw_kernel(stage: Stage, rng: np.random.Generator) -> np.ndarray:
+    size = int(rng.choice(np.arange(7, 22, 2)))
+    if rng.random() < stage.sinc_share:
+        cutoff = rng.uniform(math.pi / 3 if size < 13 else math.pi / 5, math.pi)
+        return kernels.padded(kernels.sinc(size, cutoff))
+    kind = str(rng.choice(KINDS, p=KIND_SHARES))
+    sigma_x, sigma_y = rng.uniform(*stage.sigma, size=2)
+    low, high = stage.plateau_beta if kind.startswith("plateau") else stage.generalized_beta
+    beta = rng.uniform(low, 1) if rng.random() < 0.5 else rng.uniform(1, high)
+    return kernels.padded(kernels.blur(size, kind, sigma_x, sigma_y, rng.uniform(-math.pi, math.pi), beta))
+
+
+def _draw_final(rng: np.random.Generator) -> np.ndarray | None:
+    if rng.random() >= FINAL_SINC_SHARE:
+        return None
+    return kernels.sinc(int(rng.choice(np.arange(7, 22, 2))), rng.uniform(math.pi / 3, math.pi))
+
+
+def _draw_scale(stage: Stage, rng: np.random.Generator) -> float:
+    low, high = stage.resize
+    match rng.choice(3, p=stage.resize_shares):
+        case 0:
+            return float(rng.uniform(1, high))
+        case 1:
+            return float(rng.uniform(low, 1))
+        case _:
+            return 1.0
+
+
+def _filter(x: Tensor, kernel: np.ndarray | None) -> Tensor:
+    if kernel is None:
+        return x
+    reach = len(kernel) // 2
+    # Pictures narrower than the kernel's reach cannot be reflected that far.
+    mode = "reflect" if min(x.shape[-2:]) > reach else "replicate"
+    padded = pad(x, (reach,) * 4, mode=mode)
+    # By Fourier transform: a direct 21x21 convolution takes twenty times as long. Every kernel is symmetric about its
+    # centre, so convolution and correlation are one.
+    size = padded.shape[-2:]
+    weight = torch.fft.rfft2(torch.from_numpy(kernel).to(x.dtype), s=size)
+    return torch.fft.irfft2(torch.fft.rfft2(padded) * weight, s=size)[..., 2 * reach :, 2 * reach :]
+
+
+def _resize(x: Tensor, scale: float, rng: np.random.Generator, height: int, width: int) -> Tensor:
+    return _to(x, max(1, int(height * scale)), max(1, int(width * scale)), rng)
+
+
+def _to(x: Tensor, height: int, width: int, rng: np.random.Generator) -> Tensor:
+    mode = str(rng.choice(MODES))
+    if x.shape[-2:] == (height, width):
+        return x
+    return interpolate(x, (height, width), mode=mode, **({} if mode == "area" else {"align_corners": False}))
+
+
+def _add_noise(x: Tensor, stage: Stage, rng: np.random.Generator) -> Tensor:
+    gaussian, grey = rng.random() < stage.gaussian_share, rng.random() < stage.grey_share
+    if gaussian:
+        shape = (1, 1 if grey else 3, *x.shape[-2:])
+        noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)) * (rng.uniform(*stage.gaussian) / 255)
+    else:
+        base = ((x.clamp(0, 1) * LUMA).sum(1, keepdim=True) if grey else x).clamp(0, 1)
+        base = (base * 255).round() / 255
+        values = 2.0 ** math.ceil(math.log2(max(2, len(torch.unique(base)))))
+        drawn = torch.from_numpy(rng.poisson((base * values).numpy()).astype(np.float32)) / values
+        noise = (drawn - base) * rng.uniform(*stage.poisson)
+    return (x + noise).clamp(0, 1)
+
+
+def _jpeg(x: Tensor, quality: int) -> Tensor:
+    picture = (x[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=int(quality))
+    decoded = np.asarray(Image.open(file)).transpose(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(decoded))[None].float() / 255

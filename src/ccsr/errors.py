@@ -1,0 +1,52 @@
+"""Everything that this package raises on purpose.
+
+    CCSRError
+    ├── ImageError        (also OSError)     a picture cannot be read, held or written
+    ├── WeightsError      (also OSError)     a model cannot be found, read or trusted
+    ├── OptionError       (also ValueError)  an option, or two of them together, make no sense
+    ├── MemoryPlanError   (also ValueError)  the work does not fit the machine
+    ├── ModelOutputError  (also ValueError)  a network returned values that are no picture
+    └── MissingExtraError (also ImportError) an optional dependency is not installed
+
+`str(error)` is the one line that the command line and the HTTP API print: `PATH: what (hint)`.
+"""
+
+from pathlib import Path
+
+
+class CCSRError(Exception):
+    """Base of all errors: what happened, to which file, and what to do about it."""
+
+    def __init__(self, what: str, *, path: str | Path | None = None, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.what, self.path, self.hint = what, path, hint
+
+    def __str__(self) -> str:
+        # A newline in a file name must not break the promise of one line per failure.
+        line = f"{self.path}: {self.what}" if self.path is not None else self.what
+        line = f"{line} ({self.hint})" if self.hint else line
+        return line.replace("\n", "\\n")
+
+
+class ImageError(CCSRError, OSError):
+    """A picture cannot be read, held within the limits, or written."""
+
+
+class WeightsError(CCSRError, OSError):
+    """A model or one of its files cannot be found, read or trusted."""
+
+
+class OptionError(CCSRError, ValueError):
+    """An option, or two of them together, make no sense."""
+
+
+class MemoryPlanError(CCSRError, ValueError):
+    """The work does not fit the machine's memory."""
+
+
+class ModelOutputError(CCSRError, ValueError):
+    """A network returned values that are no picture: not finite, or all the same."""
+
+
+class MissingExtraError(CCSRError, ImportError):
+    """An optional dependency is not installed; the hint is the command that installs it."""

@@ -1,0 +1,139 @@
+"""What a folder job has done so far, in one SQLite file inside the folder of results.
+
+A result is trusted only if its line tells the same input (path, size, time), the same options and the same weights.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ccsr.errors import CCSRError
+from ccsr.jobs.names import JOURNAL_NAME
+
+MIGRATIONS = (
+    """
+    CREATE TABLE results (
+        output TEXT PRIMARY KEY,        -- relative to the folder, so that it may be moved
+        input TEXT NOT NULL,            -- absolute
+        size INTEGER NOT NULL,          -- bytes of the input
+        mtime_ns INTEGER NOT NULL,      -- modification time of the input
+        options TEXT NOT NULL,          -- hash of all that decides the result's bytes
+        model_sha256 TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('started', 'done', 'failed')),
+        seconds REAL,
+        error TEXT
+    ) WITHOUT ROWID
+    """,
+)
+"""Numbered from 1; a journal's `user_version` is the number of the last one it has been through. Only append."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a result is made from; two equal entries promise equal bytes."""
+
+    input: Path
+    size: int
+    mtime_ns: int
+    options: str
+    model_sha256: str
+
+
+class Journal:
+    """The journal of one folder of results. Use as a context manager, or call `close`.
+
+    Raises:
+        CCSRError: the file is no journal, is from a newer version, or cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / JOURNAL_NAME
+        with self._translated():
+            folder.mkdir(parents=True, exist_ok=True)
+            # Another process may write the same folder; its turns are short.
+            self._connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        try:
+            with self._translated():
+                self._migrate()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def state_of(self, output: Path, entry: Entry) -> str | None:
+        """`started`, `done` or `failed` if the line of `output` was made from exactly `entry`, else None."""
+        with self._translated():
+            row = self._connection.execute(
+                "SELECT state FROM results WHERE output = ? AND input = ? AND size = ? AND mtime_ns = ?"
+                " AND options = ? AND model_sha256 = ?",
+                (self._key(output), *self._values(entry)),
+            ).fetchone()
+        return row[0] if row else None
+
+    def start(self, output: Path, entry: Entry) -> None:
+        """Note that `output` is about to be made; what was known about it before is forgotten."""
+        with self._translated():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO results (output, input, size, mtime_ns, options, model_sha256, state)"
+                " VALUES (?, ?, ?, ?, ?, ?, 'started')",
+                (self._key(output), *self._values(entry)),
+            )
+
+    def finish(self, output: Path, seconds: float, error: str | None = None) -> None:
+        """Note that a started `output` lies in its place, or why it does not."""
+        state = "failed" if error else "done"
+        # An undecodable file name in the message must not keep the line from being written.
+        text = error.encode(errors="backslashreplace").decode() if error else None
+        with self._translated():
+            self._connection.execute(
+                "UPDATE results SET state = ?, seconds = ?, error = ? WHERE output = ?",
+                (state, seconds, text, self._key(output)),
+            )
+
+    def _key(self, output: Path) -> str:
+        return _text(output.relative_to(self.folder))
+
+    def _values(self, entry: Entry) -> tuple[str, int, int, str, str]:
+        absolute = Path(os.path.abspath(entry.input))
+        return _text(absolute), entry.size, entry.mtime_ns, entry.options, entry.model_sha256
+
+    def _migrate(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise CCSRError(
+                "the journal is from a newer version", path=self.path, hint="update ccsr, or use another -o"
+            )
+        for number, statement in enumerate(MIGRATIONS[version:], version + 1):
+            self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA user_version = {number}")
+        self._connection.execute("COMMIT")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise CCSRError(
+                f"the journal cannot be used: {error}",
+                path=self.path,
+                hint="remove it to start anew, or use another -o",
+            ) from error
+
+
+def _text(path: Path) -> str:
+    """A path as SQLite can hold it: names need not be UTF-8."""
+    return path.as_posix().encode(errors="surrogateescape").decode(errors="backslashreplace")

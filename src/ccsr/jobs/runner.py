@@ -1,0 +1,485 @@
+"""From inputs to results on disk: what is to be done, then the loop that does it, one picture at a time.
+
+`prepare` settles everything that can be settled before a model is loaded: names, headers, plans, and what an earlier
+run has done already. `run` does the rest and tells a listener. One failure never stops the others.
+"""
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from ccsr import images
+from ccsr.errors import CCSRError, ImageError, OptionError
+from ccsr.jobs.journal import Entry, Journal
+from ccsr.jobs.names import JOURNAL_NAME, Naming, Source, check_names, expand, intermediate
+from ccsr.log import get_logger
+from ccsr.options import UpscaleOptions
+from ccsr.plan import Plan, make_plan, output_size, resolve_machine
+from ccsr.resample import enlarge
+from ccsr.timesteps import trajectory_of
+from ccsr.version import __version__
+
+if TYPE_CHECKING:
+    from ccsr.pipeline import Upscaled
+    from ccsr.weights import ModelDescription
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked for, beside the options: files and folders, where to, and with which weights."""
+
+    inputs: Sequence[Path]
+    model: "ModelDescription"
+    output: str | None = None
+    """As typed: a trailing slash means a folder."""
+    overwrite: bool = False
+
+
+class Upscaler(Protocol):
+    """The part of `CCSRPipeline` that a job needs."""
+
+    def upscale(
+        self,
+        picture: np.ndarray,
+        options: UpscaleOptions,
+        plan: Plan,
+        sample: int = 0,
+        on_progress: Callable[[int, int, str], None] | None = None,
+    ) -> "Upscaled":
+        """One result of a picture, both (H, W, 3) float32 in 0..1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known about one result before work begins."""
+
+    output: Path
+    folder: Path | None
+    """The folder that holds the journal; None when results lie beside their inputs."""
+    header: images.Header
+    plan: Plan
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Task:
+    """One result to make: a picture, and which of its samples."""
+
+    source: Source
+    sample: int
+    facts: Facts | None
+    """None only where there is an error."""
+    is_done: bool = False
+    """An earlier run of the same command made this result."""
+    error: CCSRError | None = None
+    """Why it cannot be made."""
+
+    @property
+    def due(self) -> Facts | None:
+        """The facts, if there is anything to compute."""
+        return self.facts if not self.is_done and self.error is None else None
+
+    @property
+    def megapixels(self) -> float:
+        """Size of the result, the measure of progress."""
+        return self.facts.plan.output_width * self.facts.plan.output_height / 1e6 if self.facts else 0.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one task, with the facts that its bytes depend on; `as_json` is the line of `--json`."""
+
+    input: str
+    output: str | None
+    status: Literal["done", "skipped", "failed"]
+    error: str | None
+    width: int | None
+    height: int | None
+    input_width: int | None
+    input_height: int | None
+    scale: float | None
+    model: str
+    model_sha256: str
+    steps: int
+    timesteps: tuple[int, ...]
+    seed: int
+    tile: int | None
+    dtype: str | None
+    device: str | None
+    threads: int | None
+    seconds: dict[str, float]
+    warnings: tuple[str, ...] = ()
+    version: str = __version__
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields, in order, as plain values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Started:
+    """Work on a task begins; `number` counts from 1 to `total`."""
+
+    task: Task
+    number: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """The task at work has come to `done` of `total`, in the stage of that name."""
+
+    task: Task
+    done: int
+    total: int
+    stage: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A task is done, skipped or failed."""
+
+    task: Task
+    record: Record
+    number: int
+    total: int
+
+
+Event = Started | Advanced | Finished
+
+
+@dataclass
+class Summary:
+    """How a job ended."""
+
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    interrupted: bool = field(default=False, repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The last line of `--json`."""
+        counts = {"done": self.done, "skipped": self.skipped, "failed": self.failed}
+        return {"summary": {**counts, "seconds": round(self.seconds, 3)}}
+
+
+def prepare(job: Job, options: UpscaleOptions) -> list[Task]:
+    """One task for each result, in the order of the inputs; broken inputs are tasks that have failed already.
+
+    Reads headers and journals, writes nothing.
+
+    Raises:
+        CCSRError: nothing may start: no input, two results of one name, a result over an input, impossible settings,
+            or a journal that cannot be read.
+    """
+    timesteps = timesteps_of(options)
+    sources = expand(job.inputs, Path(job.output) if job.output else None)
+    naming = Naming.of(job.inputs, job.output, options)
+    named = [_Named.of(source, naming, options) for source in sources]
+    written = [
+        (path, n.source.path)
+        for n in named
+        for output in n.outputs
+        for path in (output, *(intermediate(output, t) for t in timesteps if options.intermediates))
+    ]
+    check_names(written, (source.path for source in sources))
+    resolve_machine(options)
+    with ExitStack() as stack:
+        journals = _Journals(stack)
+        return [task for n in named for task in _tasks(n, job, options, journals)]
+
+
+def timesteps_of(options: UpscaleOptions) -> tuple[int, ...]:
+    """Indices at which the network will be evaluated; raises OptionError for settings that leave none."""
+    trajectory = trajectory_of(options.sampling, options.steps, options.T, options.t_max, options.t_min)
+    return (options.start_index, *trajectory.timesteps[1:])
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A source with its header and the paths of its results, or with the reason why it has none."""
+
+    source: Source
+    header: images.Header | None = None
+    outputs: tuple[Path, ...] = ()
+    folder: Path | None = None
+    error: CCSRError | None = None
+
+    @classmethod
+    def of(cls, source: Source, naming: Naming, options: UpscaleOptions) -> "_Named":
+        folder = naming.folder_of(source)
+        try:
+            if not source.path.exists():
+                raise ImageError("there is no such file", path=source.path)
+            if source.path.is_dir():
+                raise ImageError("the folder cannot be listed", path=source.path, hint="check its permissions")
+            header = images.read_header(source.path)
+            # The result may be too large for the input's format.
+            width, height = output_size(header.width, header.height, options)
+            result = dataclasses.replace(header, width=width, height=height)
+        except (CCSRError, OSError) as error:
+            return cls(source, error=_as_ours(error, source.path))
+        suffix = images.output_suffix(result, options.format)
+        outputs = tuple(naming.result(source, sample, suffix) for sample in range(options.samples))
+        return cls(source, header, outputs, folder)
+
+
+def _tasks(named: _Named, job: Job, options: UpscaleOptions, journals: "_Journals") -> Iterator[Task]:
+    if named.header is None:
+        yield Task(named.source, 0, None, error=named.error)
+        return
+    path = named.source.path
+    try:
+        plan = make_plan(named.header.width, named.header.height, options, job.model)
+        status = path.stat()
+    except (CCSRError, OSError) as error:
+        yield Task(named.source, 0, None, error=_as_ours(error, path))
+        return
+    decided = {name: getattr(plan, name) for name in _BYTES_DEPEND_ON}
+    for sample, output in enumerate(named.outputs):
+        digest = options.digest(**decided, sample=sample)
+        entry = Entry(path, status.st_size, status.st_mtime_ns, digest, job.model.sha256)
+        facts = Facts(output, named.folder, named.header, plan, entry)
+        task = Task(named.source, sample, facts)
+        if not job.overwrite and os.path.lexists(output):
+            yield _known(task, facts, journals.existing(named.folder))
+        else:
+            yield task
+
+
+_BYTES_DEPEND_ON = ("device", "dtype", "threads", "tile", "vae_tile", "overlap", "output_width", "output_height")
+
+
+def _known(task: Task, facts: Facts, journal: Journal | None) -> Task:
+    """A task whose result exists: done, to be done again, or refused."""
+    match journal.state_of(facts.output, facts.entry) if journal else None:
+        case "done":
+            return dataclasses.replace(task, is_done=True)
+        case "started":
+            # That run was stopped at this very result: the file is its own, or what it was allowed to replace.
+            return task
+    what = f"{facts.output} exists, and not from this input with these options and weights"
+    return dataclasses.replace(task, error=ImageError(what, path=task.source.path, hint="--overwrite replaces it"))
+
+
+def run(
+    job: Job,
+    pipeline_factory: Callable[[], Upscaler],
+    options: UpscaleOptions,
+    on_event: Callable[[Event], None] = lambda event: None,
+    tasks: Sequence[Task] | None = None,
+) -> Summary:
+    """Do a job; `tasks` are those of `prepare`, if it was called before.
+
+    The pipeline is made once, and only when there is something to compute. Ctrl-C abandons the picture at work and
+    returns what was done, with `interrupted` set.
+
+    Raises:
+        CCSRError: as `prepare`, or when the pipeline cannot be made.
+    """
+    begin = time.perf_counter()
+    tasks = prepare(job, options) if tasks is None else tasks
+    summary = Summary()
+    with ExitStack() as stack:
+        worker = _Worker(job, pipeline_factory, options, _Journals(stack), on_event)
+        try:
+            for number, task in enumerate(tasks, 1):
+                if task.due:
+                    on_event(Started(task, number, len(tasks)))
+                record = worker.do(task)
+                setattr(summary, record.status, getattr(summary, record.status) + 1)
+                on_event(Finished(task, record, number, len(tasks)))
+        except KeyboardInterrupt:
+            summary.interrupted = True
+    summary.seconds = time.perf_counter() - begin
+    return summary
+
+
+class _Journals:
+    """The journals of a job's folders, each opened once and closed with the stack."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._open: dict[Path, Journal] = {}
+
+    def of(self, folder: Path | None) -> Journal | None:
+        if folder is None:
+            return None
+        if folder not in self._open:
+            self._open[folder] = self._stack.enter_context(Journal(folder))
+        return self._open[folder]
+
+    def existing(self, folder: Path | None) -> Journal | None:
+        """The same, but never makes one: what only looks must not write."""
+        return self.of(folder) if folder is not None and (folder / JOURNAL_NAME).exists() else None
+
+
+class _Worker:
+    """What one run keeps between tasks: the pipeline, and the picture whose samples are being made."""
+
+    def __init__(
+        self,
+        job: Job,
+        pipeline_factory: Callable[[], Upscaler],
+        options: UpscaleOptions,
+        journals: _Journals,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self.job, self.options, self.journals, self.on_event = job, options, journals, on_event
+        self._factory = pipeline_factory
+        self._pipeline: Upscaler | None = None
+        self._picture: tuple[Path, images.Picture] | None = None
+        self._timesteps = timesteps_of(options)
+
+    def do(self, task: Task) -> Record:
+        facts = task.due
+        if facts is None:
+            return self._record(task, "failed" if task.error else "skipped", error=task.error)
+        begin = time.perf_counter()
+        # Without weights nothing can be done: that is the job's failure, not the picture's.
+        pipeline = self._load_pipeline(facts)
+        load = time.perf_counter() - begin
+        journal = None
+        try:
+            journal = self.journals.of(facts.folder)
+            if journal:
+                journal.start(facts.output, facts.entry)
+            record = self._upscale(task, facts, pipeline, load)
+        except OptionError:
+            # Names, sizes and numbers have been checked: what the pipeline refuses now, it refuses for all pictures.
+            raise
+        except Exception as error:
+            log.debug("%s", task.source.path, exc_info=error)
+            record = self._record(task, "failed", error=_as_ours(error, task.source.path))
+        try:
+            if journal:
+                journal.finish(facts.output, time.perf_counter() - begin, record.error)
+        except CCSRError as error:
+            record = dataclasses.replace(record, warnings=(*record.warnings, str(error)))
+        return record
+
+    def _load_pipeline(self, facts: Facts) -> Upscaler:
+        if self._pipeline is None:
+            import torch
+
+            # Sums over threads are grouped by their number, so a result's last bits depend on it.
+            torch.set_num_threads(facts.plan.threads)
+            self._pipeline = self._factory()
+        return self._pipeline
+
+    def _upscale(self, task: Task, facts: Facts, pipeline: Upscaler, load: float) -> Record:
+        plan, output = facts.plan, facts.output
+        begin = time.perf_counter()
+        picture = self._load(task.source.path)
+        load += time.perf_counter() - begin
+        if picture.rgb.shape[:2] != (facts.header.height, facts.header.width):
+            raise ImageError("the file changed since this job looked at it", path=task.source.path, hint="run again")
+
+        def on_progress(done: int, total: int, stage: str) -> None:
+            self.on_event(Advanced(task, done, total, stage))
+
+        upscaled = pipeline.upscale(picture.rgb, self.options, plan, task.sample, on_progress)
+        begin = time.perf_counter()
+        alpha = None
+        if picture.alpha is not None:
+            alpha = enlarge(picture.alpha, plan.output_width, plan.output_height)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        writing: dict[str, Any] = {"depth": self.options.depth, "strip_metadata": self.options.strip_metadata}
+        for t, estimate in zip(upscaled.timesteps, upscaled.intermediates, strict=False):
+            images.save(dataclasses.replace(picture, rgb=estimate, alpha=None), intermediate(output, t), **writing)
+        # Last, so that a result in its place means that all of its files are.
+        result = dataclasses.replace(picture, rgb=upscaled.sr, alpha=alpha)
+        images.save(result, output, quality=self.options.quality, **writing)
+        seconds = {"load": load, **upscaled.seconds, "save": time.perf_counter() - begin}
+        warnings = [*picture.warnings, *upscaled.warnings, *_changes(facts.entry)]
+        return self._record(task, "done", seconds=seconds, warnings=warnings)
+
+    def _load(self, path: Path) -> images.Picture:
+        """The picture, read once for all of its samples."""
+        if self._picture is None or self._picture[0] != path:
+            self._picture = None  # the one before is let go first
+            self._picture = (path, images.load(path))
+        return self._picture[1]
+
+    def _record(
+        self,
+        task: Task,
+        status: Literal["done", "skipped", "failed"],
+        *,
+        error: CCSRError | None = None,
+        seconds: dict[str, float] | None = None,
+        warnings: Sequence[str] = (),
+    ) -> Record:
+        facts, model = task.facts, self.job.model
+        plan, header = (facts.plan, facts.header) if facts else (None, None)
+        return Record(
+            input=str(task.source.path),
+            output=str(facts.output) if facts else None,
+            status=status,
+            error=str(error) if error else None,
+            width=plan.output_width if plan else None,
+            height=plan.output_height if plan else None,
+            input_width=header.width if header else None,
+            input_height=header.height if header else None,
+            scale=_scale(self.options, facts),
+            model=model.name,
+            model_sha256=model.sha256,
+            steps=len(self._timesteps),
+            timesteps=self._timesteps,
+            seed=self.options.seed,
+            tile=plan.tile if plan else None,
+            dtype=plan.dtype if plan else None,
+            device=plan.device if plan else None,
+            threads=plan.threads if plan else None,
+            seconds={name: round(value, 3) for name, value in (seconds or {}).items()},
+            warnings=tuple(warnings),
+        )
+
+
+def _changes(entry: Entry) -> list[str]:
+    try:
+        status = entry.input.stat()
+    except OSError:
+        return ["the input vanished while it was being upscaled"]
+    if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
+        return ["the input changed while it was being upscaled"]
+    return []
+
+
+def _scale(options: UpscaleOptions, facts: Facts | None) -> float | None:
+    """The scale that was asked for, or the one that a size amounts to; whole numbers as such."""
+    if options.width is None and options.height is None and options.megapixels is None:
+        scale = float(options.scale)
+    elif facts is None:
+        return None
+    else:
+        scale = round(facts.plan.output_width / facts.header.width, 6)
+    return int(scale) if scale.is_integer() else scale
+
+
+def _as_ours(error: Exception, path: Path) -> CCSRError:
+    """Any failure as one line that names a file."""
+    match error:
+        case CCSRError(path=None):
+            return type(error)(error.what, path=path, hint=error.hint)
+        case CCSRError():
+            return error
+        case MemoryError():
+            return ImageError("there is not enough memory", path=path, hint="set a smaller --tile and --vae-tile")
+        case OSError(strerror=str() as reason):
+            return ImageError(reason, path=error.filename or path)
+        case _:
+            text = " ".join(str(error).split())
+            kind = type(error).__name__
+            return CCSRError(f"unexpected {kind}: {text[:200]}", path=path, hint="-v shows where it comes from")

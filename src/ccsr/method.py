@@ -1,0 +1,194 @@
+"""The method on tensors: encode, sample, decode, with tiles and guidance, and randomness handed in.
+
+What the pipeline runs on a user's picture, what `ccsr verify` replays with recorded draws.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
+
+from ccsr.compat import Compat
+from ccsr.errors import ModelOutputError
+from ccsr.networks import LatentControlNet, Moments, codec
+from ccsr.networks.tiled import TileSettings, run_tiled
+from ccsr.sampler import Evaluation, NoiseSchedule, sample
+from ccsr.timesteps import LAST, Trajectory
+
+
+@dataclass
+class Networks:
+    """The three networks and the schedule they were trained with."""
+
+    unet: UNet2DConditionModel
+    controlnet: LatentControlNet
+    vae: AutoencoderKL
+    schedule: NoiseSchedule
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What steers the networks besides the picture: embeddings (1, tokens, width) and the guidance scale."""
+
+    positive: Tensor
+    negative: Tensor | None = None
+    guidance: float = 1.0
+
+    @property
+    def guided(self) -> bool:
+        """Whether classifier-free guidance is on."""
+        return self.guidance > 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run: the trajectory, tiles (None: whole) and the named differences of the published program."""
+
+    trajectory: Trajectory
+    compat: Compat = field(default_factory=Compat)
+    denoise_tiles: TileSettings | None = None
+    encode_tiles: TileSettings | None = None
+    decode_tiles: TileSettings | None = None
+    start_from_lq: bool = True
+    start_index: int = LAST
+
+
+@dataclass
+class Restored:
+    """All that came out on the way; latents are scaled."""
+
+    moments: Moments
+    z_lq: Tensor
+    latent: Tensor
+    decoded: Tensor
+    """(1, 3, H, W) float32, nominally 0..1, not clamped."""
+    seconds: dict[str, float]
+
+
+def restore(
+    networks: Networks,
+    lq_up: Tensor,
+    conditions: Conditions,
+    settings: Settings,
+    draw: Callable[[str], Tensor],
+    on_evaluation: Callable[[Evaluation], None] | None = None,
+) -> Restored:
+    """Restore one enlarged picture.
+
+    Args:
+        lq_up: (1, 3, H, W) in 0..1, sides multiples of the latent factor.
+        draw: standard normal tensors by name, (1, C, h, w); `posterior` has two rows where each guided row draws.
+
+    Raises:
+        ModelOutputError: the decoded picture has values that are not finite.
+    """
+    vae, clock = networks.vae, _Clock()
+    factor = codec.latent_factor(vae)
+
+    def encode_tile(pictures: list[Tensor]) -> Tensor:
+        return torch.cat(codec.encode(vae, pictures[0]), dim=1)
+
+    encoded = run_tiled([vae.encoder], encode_tile, [lq_up], settings.encode_tiles, Fraction(1, factor))
+    moments = Moments(*encoded.chunk(2, dim=1))
+    z_lq = codec.draw_latent(vae, moments, draw("posterior").to(moments.mean.device))
+    clock.lap("encode")
+
+    def predict(z_t: Tensor, t: int, first: bool) -> Tensor:
+        return _predict(networks, z_t, t, z_lq, conditions, settings, first)
+
+    def draw_here(name: str) -> Tensor:
+        return draw(name).to(z_lq.device)
+
+    latent = sample(
+        predict,
+        networks.schedule,
+        settings.trajectory,
+        z_lq[:1] if settings.start_from_lq else None,
+        draw_here,
+        on_evaluation,
+        settings.start_index,
+    )
+    clock.lap("denoise")
+    decoded = decode(networks, latent, settings)
+    clock.lap("decode")
+    return Restored(moments, z_lq, latent, decoded, clock.seconds)
+
+
+def decode(networks: Networks, latent: Tensor, settings: Settings) -> Tensor:
+    """Picture of a scaled latent, (1, 3, H, W) float32, not clamped; checked to be finite."""
+    vae = networks.vae
+    factor = Fraction(codec.latent_factor(vae))
+    decoded = run_tiled(
+        [vae.decoder], lambda x: codec.decode(vae, x[0]), [latent], settings.decode_tiles, factor
+    )
+    if not bool(torch.isfinite(decoded).all()):
+        raise ModelOutputError("the network returned values that are not finite", hint="try --dtype fp32")
+    return decoded
+
+
+def _predict(
+    networks: Networks,
+    z_t: Tensor,
+    t: int,
+    z_lq: Tensor,
+    conditions: Conditions,
+    settings: Settings,
+    first: bool,
+) -> Tensor:
+    guided = conditions.guided and (settings.compat.guided_start or not first)
+    if guided and conditions.negative is not None:
+        embedding = torch.cat([conditions.negative, conditions.positive])
+        inputs = [z_t.expand(2, -1, -1, -1), z_lq.expand(2, -1, -1, -1)]
+    else:
+        # The published program takes the first row of everything here, which under guidance is the negative one.
+        unguided = conditions.negative if conditions.guided else conditions.positive
+        embedding = conditions.positive if unguided is None else unguided
+        inputs = [z_t, z_lq[:1]]
+
+    def evaluate(tiles: list[Tensor]) -> Tensor:
+        return denoise(networks, tiles[0], t, tiles[1], embedding)
+
+    output = run_tiled([networks.unet, networks.controlnet], evaluate, inputs, settings.denoise_tiles)
+    if not guided:
+        return output
+    negative, positive = output.chunk(2)
+    return negative + conditions.guidance * (positive - negative)
+
+
+def denoise(networks: Networks, z_t: Tensor, t: int, z_lq: Tensor, embedding: Tensor) -> Tensor:
+    """One evaluation of ControlNet and UNet: float32 output of `z_t`'s shape.
+
+    `embedding`'s rows repeat over the batch.
+    """
+    dtype = networks.unet.dtype
+    z_t, z_lq = z_t.to(dtype), z_lq.to(dtype)
+    prompt = embedding.to(z_t.device, dtype).repeat(len(z_t) // len(embedding), 1, 1)
+    down, mid = networks.controlnet(
+        z_t, t, encoder_hidden_states=prompt, controlnet_cond=z_lq, return_dict=False
+    )
+    output: Tensor = networks.unet(
+        z_t,
+        t,
+        encoder_hidden_states=prompt,
+        down_block_additional_residuals=down,
+        mid_block_additional_residual=mid,
+        return_dict=False,
+    )[0]
+    return output.float()
+
+
+class _Clock:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = now - self._last
+        self._last = now

@@ -1,0 +1,254 @@
+"""The one list of options. Flags, Python keywords, form fields and documentation are all drawn from it."""
+
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from fractions import Fraction
+from typing import Any, Self
+
+from ccsr.errors import OptionError
+
+ALL_DOORS = ("cli", "python", "http")
+LOCAL_DOORS = ("cli", "python")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option as the doors see it."""
+
+    name: str
+    kind: type
+    """Type of a given value: str, int, float, bool or Fraction."""
+    default: Any
+    help: str
+    group: str
+    choices: tuple[Any, ...] | None = None
+    words: tuple[str, ...] = ()
+    """Words that are accepted beside a number, such as `auto`."""
+    minimum: float | None = None
+    maximum: float | None = None
+    short: str | None = None
+    unit: str | None = None
+    """What the value counts or names, as help texts show it: `PX`, `FOLDER`."""
+    doors: tuple[str, ...] = ALL_DOORS
+    affects_bytes: bool = True
+    hidden: bool = False
+
+    @property
+    def flag(self) -> str:
+        """Spelling on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    def parse(self, value: Any) -> Any:
+        """A value from any door as the option's type, inside its range.
+
+        Raises:
+            OptionError: naming the option, the value and what is allowed.
+        """
+        if value is None or (isinstance(value, str) and value in self.words):
+            return value
+        try:
+            parsed = self._convert(value)
+        except (ValueError, TypeError, ZeroDivisionError, KeyError) as error:
+            kind = {int: "a whole number", float: "a number", Fraction: "a number or a fraction such as 2/3"}
+            expected = " or ".join((*self.words, kind.get(self.kind, "text")))
+            raise OptionError(f"{self.flag} is {value!r}", hint=f"expected {expected}") from error
+        if self.choices is not None and parsed not in self.choices:
+            close = get_close_matches(str(parsed), [str(c) for c in self.choices], 1)
+            meant = f"did you mean {close[0]}? " if close else ""
+            raise OptionError(
+                f"{self.flag} is {value!r}", hint=f"{meant}choose from {', '.join(map(str, self.choices))}"
+            )
+        if (self.minimum is not None and not parsed >= self.minimum) or (
+            self.maximum is not None and not parsed <= self.maximum
+        ):
+            upper = f" to {self.maximum:g}" if self.maximum is not None else " or more"
+            raise OptionError(f"{self.flag} is {value}", hint=f"choose {self.minimum:g}{upper}")
+        return parsed
+
+    def _convert(self, value: Any) -> Any:
+        if self.kind is bool:
+            if isinstance(value, str):
+                return {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}[value.lower()]
+            return bool(value)
+        if self.kind is int and isinstance(value, float) and not value.is_integer():
+            raise ValueError(value)
+        if self.kind is Fraction and isinstance(value, float):
+            # 0.6667 typed by a person means 0.6667, not the binary number next to it.
+            return Fraction(str(value))
+        return self.kind(value)
+
+
+def _option(default: Any, help: str, group: str, **meta: Any) -> Any:
+    return field(default=default, metadata={"help": help, "group": group, **meta})
+
+
+@dataclass(frozen=True)
+class UpscaleOptions:
+    """What to do with a picture. Every field is an option of each door that its metadata names."""
+
+    model: str = _option(
+        "nano", "which weights: a name, a folder, or a hub id", "model", short="-m", unit="NAME|FOLDER|HUB-ID",
+        affects_bytes=False,  # a job's hash holds the weights' own hash, wherever they lie
+    )
+    base_model: str | None = _option(
+        None, "folder of the base model, for weights in the published layout", "model", unit="FOLDER",
+        doors=LOCAL_DOORS, affects_bytes=False,
+    )
+    scale: Fraction = _option(
+        Fraction(4), "ratio of output to input side, fractions allowed", "size", minimum=1, maximum=8, short="-s"
+    )
+    width: int | None = _option(
+        None, "output width in pixels instead of a scale (aspect kept)", "size", minimum=1, unit="PX"
+    )
+    height: int | None = _option(
+        None, "output height in pixels instead of a scale (aspect kept)", "size", minimum=1, unit="PX"
+    )
+    megapixels: float | None = _option(
+        None, "output size in megapixels instead of a scale (aspect kept)", "size", minimum=1e-6
+    )
+    blend: float = _option(
+        1.0, "share of the result; the rest is the enlarged input: a brake on invented detail", "result",
+        minimum=0, maximum=1,
+    )
+    steps: int = _option(
+        1, "evaluations of the network: 1 is the most faithful and fastest, up to 4 adds detail; 1 to 999 with"
+        " --sampling uniform", "method", minimum=1, maximum=999,
+    )
+    T: int | None = _option(None, "grid of the paper; excludes --steps", "method", minimum=1, maximum=1000)
+    t_max: Fraction | None = _option(
+        None, "where the chain goes on after its first estimate, as a share of T (default 2/3)", "method",
+        minimum=0, maximum=1,
+    )
+    t_min: Fraction | None = _option(
+        None, "where the chain ends, as a share of T (default 1/2)", "method", minimum=0, maximum=1
+    )
+    sampling: str = _option(
+        "nuts", "non-uniform timesteps of the paper, or evenly spaced ones (its ablation V1)", "method",
+        choices=("nuts", "uniform"),
+    )
+    seed: int = _option(0, "the same seed gives the same bytes", "method", minimum=0, maximum=2**63 - 1)
+    samples: int = _option(
+        1, "number of results per picture, each with noise of its own", "result", minimum=1,
+        affects_bytes=False,
+    )
+    color_fix: str | None = _option(
+        None, "how colours follow the input (default: as the model folder says)", "result",
+        choices=("adain", "wavelet", "none"),
+    )
+    prompt: str | None = _option(None, "text for models with a text encoder", "method")
+    negative_prompt: str | None = _option(None, "text to stay away from, with --guidance above 1", "method")
+    guidance: float = _option(1.0, "classifier-free guidance; 1 is off", "method", minimum=1, maximum=30)
+    tile: int | str = _option(
+        "auto", "output pixels of a tile of the denoiser; auto, none or a number", "memory", unit="PX",
+        words=("auto", "none"), minimum=64,
+    )
+    vae_tile: int | str = _option(
+        "auto", "output pixels of a tile of the VAE; auto, none or a number", "memory", unit="PX",
+        words=("auto", "none"), minimum=64,
+    )
+    overlap: float | str = _option(
+        "auto", "share of a tile that its neighbour covers too; auto is a margin of the receptive field", "memory",
+        words=("auto",), minimum=0, maximum=0.9,
+    )
+    device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps", "machine", doors=LOCAL_DOORS)
+    dtype: str = _option(
+        "auto", "number format of the networks", "machine", choices=("auto", "fp32", "bf16", "fp16")
+    )
+    threads: int | None = _option(
+        None, "CPU threads; a result's last bits depend on it (default: the cores)", "machine", minimum=1,
+        maximum=1024, doors=LOCAL_DOORS,
+    )
+    compat: str = _option(
+        "none", "option values of the published programs, for comparisons", "method", choices=("none", "v2")
+    )
+    start_point: str = _option(
+        "lq", "start from the noised input or from pure noise", "method", choices=("lq", "noise"), hidden=True
+    )
+    start_index: int = _option(999, "index of the first evaluation", "method", minimum=1, maximum=999, hidden=True)
+    min_size: int | None = _option(
+        None, "shortest output side that is processed (default: as the model folder says)", "size", minimum=8,
+        hidden=True,
+    )
+    intermediates: bool = _option(False, "also write the decoded estimate of each step", "result", doors=LOCAL_DOORS)
+    format: str | None = _option(
+        None, "file format of results (default: as the input)", "files",
+        choices=("png", "jpeg", "webp", "tiff", "avif"), doors=("cli", "http"),
+    )
+    quality: int = _option(95, "quality of lossy formats", "files", minimum=1, maximum=100, doors=("cli", "http"))
+    depth: str = _option(
+        "auto", "bits per channel of results; auto is the input's", "files", choices=("auto", "8", "16"),
+        doors=("cli", "http"),
+    )
+    strip_metadata: bool = _option(False, "leave EXIF, XMP and ICC out of results", "files", doors=("cli", "http"))
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], door: str = "python") -> Self:
+        """Options from names and values as typed; fractions such as `2/3` stay exact.
+
+        Raises:
+            OptionError: an unknown name (with the nearest one), a bad value, or a rule between options.
+        """
+        known = {o.name: o for o in options_of(cls, door)}
+        values = {}
+        for name, value in mapping.items():
+            if name not in known:
+                close = get_close_matches(name, known, 1)
+                raise OptionError(f"no option is called {name}", hint=f"did you mean {close[0]}?" if close else None)
+            if value is not None:
+                values[name] = known[name].parse(value)
+        return cls(**values).validate(given=set(values))
+
+    def validate(self, given: set[str] | None = None) -> Self:
+        """The only place for rules between options; `given` are the names that were asked for."""
+        given = given if given is not None else {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+        sizes = sorted(given & {"scale", "width", "height", "megapixels"})
+        if len(sizes) > 1:
+            raise OptionError(f"--{sizes[0]} and --{sizes[1]} both set the size", hint="give one of them")
+        paper = sorted(given & {"T", "t_max", "t_min"})
+        if "steps" in given and paper:
+            raise OptionError(f"--steps excludes --{paper[0].replace('_', '-')}", hint="give one or the other")
+        if self.sampling == "uniform" and paper:
+            raise OptionError(f"--sampling uniform excludes --{paper[0].replace('_', '-')}", hint="use --steps")
+        if self.sampling == "nuts" and self.T is None and self.steps > 4:
+            raise OptionError(
+                f"--steps is {self.steps}", hint="choose 1 to 4, or set --T, --t-max and --t-min, or --sampling uniform"
+            )
+        if ("t_max" in given or "t_min" in given) and self.T is None:
+            raise OptionError("--t-max and --t-min need --T", hint="for instance --T 6 --t-max 2/3 --t-min 1/2")
+        if self.negative_prompt is not None and self.guidance <= 1:
+            raise OptionError("--negative-prompt has no effect at guidance 1", hint="add --guidance 4.5")
+        return self
+
+    def replaced(self, **values: Any) -> Self:
+        """A copy with some values changed."""
+        return replace(self, **values)
+
+    def digest(self, **facts: Any) -> str:
+        """Hash of all that decides a result's bytes: these options and `facts` such as the model's hash."""
+        relevant = {o.name for o in options_of(type(self)) if o.affects_bytes}
+        values = {k: str(v) for k, v in {**asdict(self), **facts}.items() if k in relevant or k in facts}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def options_of(owner: type, door: str | None = None) -> list[Option]:
+    """The options of a dataclass, in order; with a door, those that it offers."""
+    hints = typing.get_type_hints(owner)
+    listed = [
+        Option(name=f.name, kind=_kind(hints[f.name]), default=f.default, **f.metadata)
+        for f in fields(owner)
+        if "help" in f.metadata
+    ]
+    return [o for o in listed if door is None or door in o.doors]
+
+
+def _kind(hint: Any) -> type:
+    """The type of a given value: `int | str` is a number beside words, `int | None` an optional number."""
+    if isinstance(hint, types.UnionType):
+        named = [t for t in typing.get_args(hint) if t is not type(None)]
+        return named[0]  # type: ignore[no-any-return]
+    return hint  # type: ignore[no-any-return]

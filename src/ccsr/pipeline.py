@@ -1,0 +1,392 @@
+"""`CCSRPipeline`: a picture in, faithful enlargements out; the diffusers shape around the method."""
+
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor
+
+from ccsr import images, resample
+from ccsr.color import FIXES
+from ccsr.compat import COMPAT, Compat
+from ccsr.errors import ImageError, ModelOutputError, OptionError
+from ccsr.method import Conditions, Networks, Settings, decode, restore
+from ccsr.networks import LatentControlNet, latent_factor
+from ccsr.networks.tiled import TileSettings
+from ccsr.noise import Draws
+from ccsr.options import UpscaleOptions, options_of
+from ccsr.plan import Plan, make_plan
+from ccsr.sampler import Evaluation, NoiseSchedule
+from ccsr.timesteps import trajectory_of
+from ccsr.weights import Model, ModelDescription, encode_prompt, load_model, pack_networks
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass
+class Upscaled:
+    """One result of one picture."""
+
+    sr: np.ndarray
+    """float32 (H, W, 3) in 0..1."""
+    timesteps: tuple[int, ...]
+    seconds: dict[str, float]
+    warnings: list[str] = field(default_factory=list)
+    intermediates: list[np.ndarray] = field(default_factory=list)
+    """The decoded estimate of each evaluation, as `sr`; filled when the option asks for it."""
+
+
+@dataclass
+class CCSROutput:
+    """What `CCSRPipeline.__call__` returns."""
+
+    images: list[Any]
+    """Results in input order, the samples of one picture together: PIL, arrays (H, W, 3) or tensors (3, H, W), 0..1."""
+    timesteps: tuple[int, ...]
+    """Indices 0..999 that were evaluated."""
+    warnings: list[str]
+
+
+class CCSRPipeline(DiffusionPipeline):
+    """Content consistent super-resolution (the paper; ccsr-spec 1).
+
+    Call it with a path, a PIL picture, an array (H, W, 3) of uint8, uint16 or float in 0..1, a tensor (B, 3, H, W) in
+    0..1, or a list of these. Keywords are the options of `ccsr.options.UpscaleOptions`.
+    """
+
+    model_cpu_offload_seq = "controlnet->unet->vae"
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        controlnet: LatentControlNet,
+        vae: AutoencoderKL,
+        scheduler: DDPMScheduler,
+        embeddings: dict[str, Tensor],
+        description: ModelDescription,
+    ) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, controlnet=controlnet, vae=vae, scheduler=scheduler)
+        self.embeddings, self.description = embeddings, description
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | Path = "nano",
+        *,
+        base_model: str | None = None,
+        torch_dtype: torch.dtype | None = None,
+        device: str | None = None,
+    ) -> Self:
+        """Load a model by name, folder or hub id; `base_model` is the SD 2.1-base folder of the published layout.
+
+        Raises:
+            WeightsError: the model cannot be found, read or trusted.
+        """
+        model = load_model(
+            str(pretrained_model_name_or_path), dtype=torch_dtype or torch.float32, base_model=base_model
+        )
+        pipeline = cls.from_model(model)
+        return pipeline.to(device) if device else pipeline
+
+    @classmethod
+    def from_model(cls, model: Model) -> Self:
+        """A pipeline around loaded networks."""
+        for network in (model.unet, model.controlnet, model.vae):
+            network.to(memory_format=torch.channels_last)
+        scheduler = DDPMScheduler.from_config(model.scheduler_config)
+        return cls(model.unet, model.controlnet, model.vae, scheduler, model.embeddings, model.description)
+
+    def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:
+        """Write a model folder that `from_pretrained` reads, weights in the dtype they have now."""
+        d = self.description
+        pack_networks(
+            Path(save_directory),
+            unet=self.unet,
+            controlnet=self.controlnet,
+            vae=self.vae,
+            scheduler_config=self.scheduler.config,
+            embeddings=self.embeddings,
+            min_size=d.min_size,
+            color_fix=d.color_fix,
+            name=d.name,
+            source=d.source,
+            licence=d.licence,
+            dtype="fp32" if self.unet.dtype == torch.float32 else "bf16",
+        )
+
+    def __call__(
+        self,
+        image: Any,
+        *,
+        output_type: str = "pil",
+        generator: torch.Generator | None = None,
+        callback_on_step_end: Callable[[Any, int, int, dict[str, Tensor]], dict[str, Tensor] | None] | None = None,
+        num_samples: int | None = None,
+        **options: Any,
+    ) -> CCSROutput:
+        """Upscale pictures.
+
+        Args:
+            image: one picture or a list, see the class.
+            output_type: `pil` (8 bit), `np` (float32 in 0..1) or `pt` (float32 in 0..1).
+            generator: accepted for diffusers habits: its first number becomes the seed. `seed=` repeats better.
+            callback_on_step_end: called as (pipeline, step, timestep, {"latents", "x0"}) after each evaluation.
+            num_samples: results per picture, each with noise of its own.
+            **options: see `ccsr.options.UpscaleOptions`.
+
+        Raises:
+            OptionError: an option is unknown or makes no sense.
+            ImageError: the input is no picture.
+        """
+        if output_type not in ("pil", "np", "pt"):
+            raise OptionError(f"output_type is {output_type!r}", hint="choose pil, np or pt")
+        if num_samples is not None:
+            options["samples"] = num_samples
+        if generator is not None:
+            options.setdefault("seed", int(torch.randint(2**31, (1,), generator=generator)))
+        chosen = UpscaleOptions.from_mapping(options, door="python")
+        results, warnings = [], []
+        timesteps: tuple[int, ...] = ()
+        pictures = [p for item in (image if isinstance(image, list) else [image]) for p in as_arrays(item)]
+        with self.progress_bar(total=len(pictures) * chosen.samples) as bar:
+            for picture in pictures:
+                plan = make_plan(picture.shape[1], picture.shape[0], chosen, self.description)
+                for sample in range(chosen.samples):
+                    out = self.upscale(picture, chosen, plan, sample, on_step_end=callback_on_step_end)
+                    timesteps = out.timesteps
+                    warnings += out.warnings
+                    results.append(_as_output(out.sr, output_type))
+                    bar.update()
+        return CCSROutput(results, timesteps, warnings)
+
+    @torch.inference_mode()
+    def upscale(
+        self,
+        picture: np.ndarray,
+        options: UpscaleOptions,
+        plan: Plan,
+        sample: int = 0,
+        on_progress: Progress | None = None,
+        on_step_end: Callable[[Any, int, int, dict[str, Tensor]], Any] | None = None,
+    ) -> Upscaled:
+        """One result of one picture, float (H, W, 3) in 0..1, at the plan's output size.
+
+        `on_progress` is called as (done, total, stage) after each evaluation.
+        """
+        if plan.device == "cpu" and torch.get_num_threads() != plan.threads:
+            torch.set_num_threads(plan.threads)
+        self.to(plan.device, DTYPES[plan.dtype])
+        compat = COMPAT[options.compat]
+        started = time.perf_counter()
+        prepared = prepare(picture, plan.output_width, plan.output_height, self._minimum(options, compat), compat,
+                           self.size_multiple)
+        trajectory = trajectory_of(options.sampling, options.steps, options.T, options.t_max, options.t_min)
+        settings = Settings(
+            trajectory,
+            compat,
+            *(self._tiles(plan, which, compat) for which in ("tile", "encode", "decode")),
+            start_from_lq=options.start_point == "lq",
+            start_index=options.start_index,
+        )
+        conditions = self._conditions(options)
+        networks = self.networks()
+        lq_up = _as_tensor(prepared.lq_up).to(plan.device)
+        factor = latent_factor(self.vae)
+        height, width = lq_up.shape[-2] // factor, lq_up.shape[-1] // factor
+        draws = Draws(options.seed, sample, self.vae.config.latent_channels, height, width)
+        estimates: list[Tensor] = []
+
+        def on_evaluation(evaluation: Evaluation) -> None:
+            if options.intermediates:
+                estimates.append(evaluation.x0)
+            if on_progress:
+                on_progress(evaluation.index + 1, len(trajectory.timesteps), "denoise")
+            if on_step_end:
+                on_step_end(self, evaluation.index, evaluation.t, {"latents": evaluation.z_t, "x0": evaluation.x0})
+
+        def draw(name: str) -> Tensor:
+            if name == "posterior" and conditions.guided and compat.posterior_draws == 2:
+                second = Draws(options.seed, sample + 2**32, *draws.shape)
+                return torch.cat([draws(name), second(name)])
+            return draws(name)
+
+        prepare_seconds = time.perf_counter() - started
+        restored = restore(networks, lq_up, conditions, settings, draw, on_evaluation)
+        seconds = restored.seconds
+        seconds["encode"] += prepare_seconds
+        started = time.perf_counter()
+
+        def finished(decoded: Tensor) -> np.ndarray:
+            fix = options.color_fix or self.description.color_fix
+            return finish(decoded, prepared, fix, plan.output_width, plan.output_height, compat)
+
+        sr = _blended(finished(restored.decoded), picture, options.blend)
+        seconds["color"] = time.perf_counter() - started
+        intermediates = [finished(decode(networks, x0, settings)) for x0 in estimates]
+        return Upscaled(sr, (options.start_index, *trajectory.timesteps[1:]), seconds, prepared.warnings, intermediates)
+
+    def networks(self) -> Networks:
+        """The networks as the method takes them."""
+        config = self.scheduler.config
+        schedule = NoiseSchedule.scaled_linear(config.beta_start, config.beta_end, config.prediction_type)
+        return Networks(self.unet, self.controlnet, self.vae, schedule)
+
+    @property
+    def size_multiple(self) -> int:
+        """Pixels that a padded side is a multiple of: the VAE's factor times the UNet's."""
+        return latent_factor(self.vae) * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    def _minimum(self, options: UpscaleOptions, compat: Compat) -> int | None:
+        return options.min_size or compat.min_size or self.description.min_size
+
+    def _tiles(self, plan: Plan, which: str, compat: Compat) -> TileSettings | None:
+        """Tiles of one part in the pixels of the tensor that it cuts: the picture's or the latent's."""
+        pixels = plan.tile if which == "tile" else plan.vae_tile
+        if pixels is None:
+            return None
+        factor = latent_factor(self.vae)
+        unit = factor if compat.stretch else self.size_multiple
+        tile = max(unit, pixels // unit * unit)
+        # A margin of the receptive field: that of the UNet is twice the VAE's, in latent pixels.
+        margin = (32 if which == "tile" else 16) * factor
+        share = compat.overlap if plan.overlap is None else plan.overlap
+        overlap = min(margin, tile // 2) if share is None else tile * share
+        stride = max(unit, round((tile - overlap) / unit) * unit)
+        divisor = 1 if which == "encode" else factor
+        return TileSettings(
+            tile // divisor,
+            stride // divisor,
+            compat.whole_norms,
+            compat.symmetric_window,
+            gather_tile=min(tile, 512) // divisor,
+        )
+
+    def _conditions(self, options: UpscaleOptions) -> Conditions:
+        """Embeddings by option: the stored positive one, or a prompt's where the model has a text encoder."""
+        name = self.description.name
+        texts = {"positive": options.prompt, "negative": options.negative_prompt}
+        chosen: dict[str, Tensor | None] = {}
+        for which, text in texts.items():
+            chosen[which] = (
+                self.embeddings.get(which) if text is None else encode_prompt(self.description, text)
+            )
+        positive = chosen["positive"] if chosen["positive"] is not None else self.embeddings.get("empty")
+        if positive is None:
+            raise OptionError(f"{name} has no text embedding to start from", hint="pack it again with ccsr models pack")
+        if options.guidance > 1 and chosen["negative"] is None:
+            raise OptionError(f"{name} has no negative embedding, so guidance has no effect", hint="leave --guidance 1")
+        return Conditions(positive, chosen["negative"], options.guidance)
+
+
+@dataclass
+class Prepared:
+    """The network's input and how to get back from it."""
+
+    lq_up: np.ndarray
+    """(H, W, 3): float32 in 0..1; sides multiples of what the networks take."""
+    width: int
+    height: int
+    """The part of `lq_up` that is picture; the rest is padding."""
+    warnings: list[str]
+
+
+def prepare(
+    picture: np.ndarray, width: int, height: int, minimum: int | None, compat: Compat, multiple: int
+) -> Prepared:
+    """Enlarge to the output size (or the model's minimum) and pad; or resize as the published program does."""
+    if compat.stretch:
+        scale = width / picture.shape[1]
+        if scale != int(scale) or height != picture.shape[0] * scale:
+            raise OptionError("--compat v2 takes whole scales only", hint="choose --scale 2, 3 or 4")
+        lq_up = resample.published_resizes(images.to_uint8(picture), int(scale), minimum or 8)
+        return Prepared(lq_up.astype(np.float32) / 255, lq_up.shape[1], lq_up.shape[0], [])
+    inner = resample.size_with_minimum(width, height, minimum) if minimum else (width, height)
+    warnings = [f"processed at {inner[0]}x{inner[1]}, the model's minimum, and reduced"] if inner != (
+        width, height) else []
+    lq_up = resample.enlarge(picture, *inner)
+    return Prepared(resample.pad_to_multiple(lq_up, multiple), *inner, warnings)
+
+
+def finish(decoded: Tensor, prepared: Prepared, color_fix: str, width: int, height: int, compat: Compat) -> np.ndarray:
+    """Crop, fix colours against the network's input, and bring to the output size: float32 (H, W, 3) in 0..1."""
+    sr = decoded[..., : prepared.height, : prepared.width].float().cpu().clamp(0, 1)
+    style = _as_tensor(prepared.lq_up[: prepared.height, : prepared.width])
+    if compat.eight_bit:
+        sr = (sr * 255).round() / 255
+    if sr.amax() == sr.amin() and style.amax() - style.amin() > 0.1:
+        raise ModelOutputError("the network returned one flat colour", hint="try --dtype fp32")
+    fixed = FIXES[color_fix](sr, style).clamp(0, 1)
+    out: np.ndarray = fixed[0].permute(1, 2, 0).numpy()
+    if not compat.eight_bit:
+        return resample.enlarge(out, width, height)
+    # The published program truncates after a fix and rounds without one (ccsr-spec 9).
+    truncated = (out * 255).round() if color_fix == "none" else np.floor(out * np.float32(255))
+    return resample.enlarge_8bit(truncated.astype(np.uint8), width, height).astype(np.float32) / 255
+
+
+def as_arrays(item: Any) -> Sequence[np.ndarray]:
+    """Any accepted picture as float32 arrays (H, W, 3) in 0..1; a tensor batch gives several."""
+    if isinstance(item, str | Path):
+        return [images.load(Path(item)).rgb]
+    if isinstance(item, Image.Image):
+        return [np.asarray(item.convert("RGB"), np.float32) / 255]
+    if isinstance(item, Tensor):
+        batch = item if item.ndim == 4 else item[None]
+        return [checked(p.permute(1, 2, 0).float().cpu().numpy()) for p in batch]
+    if isinstance(item, np.ndarray):
+        largest = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(item.dtype, 1)
+        return [checked(item.astype(np.float32) / largest)]
+    raise ImageError(f"{type(item).__name__} is not a picture", hint="give a path, a PIL picture, an array or a tensor")
+
+
+def checked(array: np.ndarray) -> np.ndarray:
+    """`array` if it is a picture, (H, W, 3) in 0..1."""
+    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise ImageError(f"an array of shape {array.shape} is not a picture", hint="(height, width, 3) is needed")
+    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+        raise ImageError("values outside 0..1", hint="floats go from 0 to 1; give uint8 or uint16 otherwise")
+    return array
+
+
+def _as_tensor(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
+
+
+def _blended(sr: np.ndarray, picture: np.ndarray, blend: float) -> np.ndarray:
+    if blend == 1:
+        return sr
+    share = np.float32(blend)
+    return share * sr + (1 - share) * resample.enlarge(picture, sr.shape[1], sr.shape[0])
+
+
+def _as_output(sr: np.ndarray, kind: str) -> Any:
+    if kind == "pil":
+        return Image.fromarray(images.to_uint8(sr))
+    return sr if kind == "np" else torch.from_numpy(np.ascontiguousarray(sr.transpose(2, 0, 1)))
+
+
+def _document() -> None:
+    """Give `__call__` the options as keywords, for help() and editors."""
+    call = CCSRPipeline.__call__
+    signature = inspect.signature(call)
+    fixed = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    options = [
+        inspect.Parameter(o.name, inspect.Parameter.KEYWORD_ONLY, default=o.default)
+        for o in options_of(UpscaleOptions, "python")
+        if o.name != "model"
+    ]
+    call.__signature__ = signature.replace(parameters=[*fixed, *options])  # type: ignore[attr-defined]
+    lines = [f"        {o.name}: {o.help} (default {o.default})." for o in options_of(UpscaleOptions, "python")]
+    call.__doc__ = f"{call.__doc__}\n        Options:\n" + "\n".join(lines)
+
+
+_document()

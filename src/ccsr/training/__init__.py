@@ -1,0 +1,1 @@
+"""Training: the VAE and base (pretrain), stage 1 (structure), stage 2 (decoder)."""

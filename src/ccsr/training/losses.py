@@ -1,0 +1,90 @@
+"""The losses of stage 1, in the form of the paper and in that of the published program (ccsr-spec 5)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from ccsr.sampler import NoiseSchedule, add_noise, predict_x0, training_target
+from ccsr.timesteps import LAST
+
+Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Network output for (z_t, t, z_lq): shapes (B, C, h, w), (B,), (B, C, h, w)."""
+
+
+def published_losses(
+    predict: Predict,
+    schedule: NoiseSchedule,
+    z_gt: Tensor,
+    z_lq: Tensor,
+    t: Tensor,
+    noises: tuple[Tensor, Tensor, Tensor],
+    renoise: int = 667,
+    start_from_lq: bool = False,
+) -> dict[str, Tensor]:
+    """All three losses on the same batch, as the published program sums them (ccsr-spec 5.2).
+
+    `t` is one index per sample, below `renoise`; `noises` are those of the diffusion term, of index 999 and of the
+    re-noising. Latents are scaled; each term is a mean over all elements. Index 999 is reached from the good picture's
+    latent as published, or from the low-quality one's as in use.
+    """
+    output = predict(add_noise(schedule, z_gt, noises[0], t), t, z_lq)
+    diffusion = mse_loss(output, training_target(schedule, z_gt, noises[0], t))
+    return {"diffusion": diffusion, **_truncated(predict, schedule, z_gt, z_lq, noises[1:], renoise, start_from_lq)}
+
+
+def paper_losses(
+    predict: Predict,
+    schedule: NoiseSchedule,
+    z_gt: Tensor,
+    z_lq: Tensor,
+    t: Tensor,
+    noises: tuple[Tensor, Tensor, Tensor],
+    renoise: int = 667,
+) -> dict[str, Tensor]:
+    """One index per sample: l_T + l_tmax where it is 999, l_diff elsewhere (paper Eq. 2 and 3, III-D).
+
+    Samples with t = 999 must come first. The first evaluation is one batch for both kinds; each term is weighted with
+    its share of the batch, so that the sum is the mean over samples.
+    """
+    last = int((t == LAST).sum())
+    z_t = add_noise(schedule, z_gt, noises[0], t)
+    output = predict(z_t, t, z_lq)
+    terms = {}
+    if last < len(t):
+        target = training_target(schedule, z_gt[last:], noises[0][last:], t[last:])
+        terms["diffusion"] = mse_loss(output[last:], target) * (1 - last / len(t))
+    if last:
+        share = last / len(t)
+        z_gt, z_lq = z_gt[:last], z_lq[:last]
+        x0 = predict_x0(schedule, z_t[:last], output[:last], LAST)
+        terms["x0_at_T"] = mse_loss(x0, z_gt) * share
+        terms["x0_at_t_max"] = _renoised(predict, schedule, x0, z_gt, z_lq, noises[2][:last], renoise) * share
+    return terms
+
+
+def _truncated(
+    predict: Predict,
+    schedule: NoiseSchedule,
+    z_gt: Tensor,
+    z_lq: Tensor,
+    noises: tuple[Tensor, ...],
+    renoise: int,
+    start_from_lq: bool,
+) -> dict[str, Tensor]:
+    z_t = add_noise(schedule, z_lq if start_from_lq else z_gt, noises[0], LAST)
+    x0 = predict_x0(schedule, z_t, predict(z_t, torch.full((len(z_gt),), LAST), z_lq), LAST)
+    return {
+        "x0_at_T": mse_loss(x0, z_gt),
+        "x0_at_t_max": _renoised(predict, schedule, x0, z_gt, z_lq, noises[1], renoise),
+    }
+
+
+def _renoised(
+    predict: Predict, schedule: NoiseSchedule, x0: Tensor, z_gt: Tensor, z_lq: Tensor, noise: Tensor, renoise: int
+) -> Tensor:
+    # The gradient flows through x0 into the first evaluation as well.
+    z_t = add_noise(schedule, x0, noise, renoise)
+    output = predict(z_t, torch.full((len(z_t),), renoise), z_lq)
+    return mse_loss(predict_x0(schedule, z_t, output, renoise), z_gt)

@@ -1,0 +1,163 @@
+"""What a model is, without loading it: everything here runs before torch is imported."""
+
+from dataclasses import dataclass, field
+from math import isqrt, prod
+from pathlib import Path
+from typing import Any
+
+from ccsr.errors import WeightsError
+from ccsr.log import get_logger
+from ccsr.weights.cost import activation_bytes, flops_per_pixel
+from ccsr.weights.files import read_json, read_safetensors_header
+from ccsr.weights.layouts import NETWORKS, Layout, find_layout, weights_file
+from ccsr.weights.manifest import MANIFEST, differences, file_sha256, model_sha256, read_manifest
+from ccsr.weights.registry import find_folder, known_models
+
+logger = get_logger("weights")
+
+EMBEDDING_NAMES = ("empty", "positive", "negative")
+COLOR_FIXES = ("adain", "wavelet", "none")
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """A model's facts, from its json files and tensor headers."""
+
+    name: str
+    folder: Path
+    kind: str
+    """packed or published_v2."""
+    sha256: str
+    """One hash over the hashes of the model's files."""
+    source: str
+    licence: str
+    min_size: int | None
+    """Shortest output side in pixels that the model works at; smaller pictures are processed at it."""
+    color_fix: str
+    """adain, wavelet or none: what the model wants where nothing else is asked for."""
+    prediction_type: str
+    """epsilon, v_prediction or sample."""
+    parameters: dict[str, int]
+    """Number of values in each network."""
+    embeddings: tuple[str, ...]
+    """Which of empty, positive and negative there are, stored or to be computed by the text encoder."""
+    latent_factor: int
+    """Picture pixels per latent pixel, along each axis."""
+    flops_per_pixel: dict[str, float]
+    """Operations per output pixel of encode, decode and one evaluation (denoise), see `cost`."""
+    activation_bytes: int
+    """Bytes per output pixel that the widest place of the VAE holds at once, in float32, about."""
+    config: dict[str, Any]
+    """model_index.json."""
+    layout: Layout = field(repr=False)
+    """Where each part lies; `layout.text` is the folder with a text encoder, or None."""
+
+
+def describe(name: str | Path, base_model: str | Path | None = None) -> ModelDescription:
+    """Facts of the model of this name, folder or hub id.
+
+    `base_model`: folder or hub id of the base model, where the published weights lie apart from it.
+    Weights in `.bin` files are opened with torch to be counted, since they have no header of their own.
+
+    Raises:
+        WeightsError: there is no such model, or its files are damaged.
+    """
+    name = str(name)
+    folder = find_folder(name)
+    layout = find_layout(folder, find_folder(str(base_model)) if base_model else None)
+    is_packed = layout.kind == "packed"
+    config = read_json(folder / "model_index.json") if is_packed else {}
+    manifest = (read_manifest(folder) if is_packed else None) or {}
+    unet, vae = (read_json(layout.networks[network] / "config.json") for network in ("unet", "vae"))
+    scheduler = read_json(layout.scheduler)
+    try:
+        shuffle, widths = isqrt(vae["in_channels"] // 3), vae["block_out_channels"]
+        factor = shuffle * 2 ** (len(widths) - 1)
+        activations = activation_bytes(vae)
+        # The published program processes at 512 or more: the size of the pictures that its UNet was trained on.
+        min_size = config.get("min_size") if is_packed else (unet.get("sample_size") or 64) * factor
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise WeightsError(
+            f"unet/config.json or vae/config.json does not describe a network: {error!r}", path=folder
+        ) from error
+    color_fix = config.get("color_fix", "adain")
+    if color_fix not in COLOR_FIXES or not (min_size is None or (type(min_size) is int and min_size > 0)):
+        raise WeightsError(
+            f"min_size {min_size!r} or color_fix {color_fix!r} makes no sense", path=folder / "model_index.json"
+        )
+    shapes = {network: _shapes(weights_file(layout.networks[network])) for network in NETWORKS}
+    stored = manifest.get("files")
+    hashes = (
+        {file: entry["sha256"] for file, entry in stored.items()}
+        if stored
+        else {file: file_sha256(path) for file, path in _existing(layout).items()}
+    )
+    given = name if folder != Path(name).expanduser() else folder.resolve().name
+    return ModelDescription(
+        name=str(manifest.get("name") or given),
+        folder=folder,
+        kind=layout.kind,
+        sha256=model_sha256(hashes),
+        source=str(manifest.get("source") or "unknown"),
+        licence=str(manifest.get("licence") or "unknown"),
+        min_size=min_size,
+        color_fix=color_fix,
+        prediction_type=str(scheduler.get("prediction_type", "epsilon")),
+        parameters={network: sum(map(prod, shapes[network].values())) for network in NETWORKS},
+        embeddings=_embedding_names(layout),
+        latent_factor=factor,
+        flops_per_pixel=flops_per_pixel(shapes, unet, vae),
+        activation_bytes=activations,
+        config=config,
+        layout=layout,
+    )
+
+
+def list_models() -> list[ModelDescription]:
+    """All models that have a name; one that cannot be read is left out, with a warning in the log."""
+    models = []
+    for name in known_models():
+        try:
+            models.append(describe(name))
+        except WeightsError as error:
+            logger.warning("%s", error)
+    return models
+
+
+def verify_model(name: str) -> list[str]:
+    """Compare every file of a packed model with its manifest: one line for each missing, changed or surplus file.
+
+    An empty list means that all is as it was packed.
+    """
+    folder = find_folder(name)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return [f"{MANIFEST}: missing, so there is nothing to compare with"]
+    return list(differences(folder, manifest["files"]))
+
+
+def _existing(layout: Layout) -> dict[str, Path]:
+    files = layout.files()
+    for path in files.values():
+        if not path.is_file():
+            raise WeightsError("the file is missing", path=path)
+    return files
+
+
+def _embedding_names(layout: Layout) -> tuple[str, ...]:
+    if layout.embeddings is None:
+        return EMBEDDING_NAMES if layout.text else ()
+    stored = read_safetensors_header(layout.embeddings)
+    if unknown := sorted(set(stored) - set(EMBEDDING_NAMES)):
+        raise WeightsError(
+            f"unknown embedding {unknown[0]}", path=layout.embeddings, hint=f"known: {', '.join(EMBEDDING_NAMES)}"
+        )
+    return tuple(name for name in EMBEDDING_NAMES if name in stored)
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    if path.suffix == ".safetensors":
+        return {name: entry.shape for name, entry in read_safetensors_header(path).items()}
+    from ccsr.weights.load import read_tensors
+
+    return {name: tuple(tensor.shape) for name, tensor in read_tensors(path).items()}

@@ -1,0 +1,173 @@
+"""From a model folder to networks: every tensor named and shaped as the network wants it, or one line that says not."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ccsr.errors import WeightsError
+from ccsr.networks import LatentControlNet
+from ccsr.weights.description import EMBEDDING_NAMES, ModelDescription, describe
+from ccsr.weights.files import not_weights, read_json, read_safetensors_header
+from ccsr.weights.layouts import weights_file, with_current_names
+from ccsr.weights.manifest import differences, read_manifest
+from ccsr.weights.text import NEGATIVE, POSITIVE, encode_prompts
+
+_CLASSES: dict[str, Any] = {"unet": UNet2DConditionModel, "controlnet": LatentControlNet, "vae": AutoencoderKL}
+_NAMED = 3
+"""How many of the tensors at fault an error names; it counts the others."""
+
+
+@dataclass
+class Model:
+    """Networks ready to evaluate (no gradients), and what belongs to them."""
+
+    unet: UNet2DConditionModel
+    controlnet: LatentControlNet
+    vae: AutoencoderKL
+    scheduler_config: dict[str, Any]
+    embeddings: dict[str, Tensor]
+    """Any of empty, positive and negative: (1, tokens, width)."""
+    description: ModelDescription
+
+
+def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32, base_model: str | Path | None = None) -> Model:
+    """Load a model by name, folder or hub id, on the CPU, in `dtype`.
+
+    Files are mapped, not read: where they hold `dtype` already, the networks' memory is the file's pages.
+
+    Raises:
+        WeightsError: not found, damaged, or not the tensors that the networks want.
+        MissingExtraError: text embeddings have to be computed and transformers is missing.
+    """
+    description = describe(name, base_model)
+    _check_manifest(description)
+    layout = description.layout
+    networks = {part: _load_network(part, folder, dtype) for part, folder in layout.networks.items()}
+    embeddings = read_embeddings(description)
+    width = networks["unet"].config.cross_attention_dim
+    for kind, tensor in embeddings.items():
+        if tensor.ndim != 3 or tensor.shape[0] != 1 or tensor.shape[2] != width:
+            raise WeightsError(
+                f"embedding {kind} has shape {tuple(tensor.shape)}, the UNet wants (1, tokens, {width})",
+                path=layout.embeddings or layout.text,
+            )
+    return Model(
+        **networks,
+        scheduler_config=read_json(layout.scheduler),
+        embeddings={kind: tensor.to(dtype) for kind, tensor in embeddings.items()},
+        description=description,
+    )
+
+
+def read_embeddings(description: ModelDescription) -> dict[str, Tensor]:
+    """The text embeddings (1, tokens, width) as stored, or computed in float32 by the model's text encoder."""
+    layout = description.layout
+    if layout.embeddings is not None:
+        return read_tensors(layout.embeddings)
+    if layout.text is None:
+        raise WeightsError(
+            "there are no text embeddings: neither embeddings.safetensors nor tokenizer/ and text_encoder/",
+            path=description.folder,
+        )
+    return dict(zip(EMBEDDING_NAMES, encode_prompts(layout.text, ("", POSITIVE, NEGATIVE)), strict=True))
+
+
+def read_tensors(path: Path, convert: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> dict[str, Tensor]:
+    """All tensors of a `.safetensors` or `.bin` file, mapped from the disk; `convert` is applied to one at a time.
+
+    A `.bin` file is a pickle: torch reads it with `weights_only`, which builds tensors and runs nothing.
+
+    Raises:
+        WeightsError: missing, cut off, or something else than tensors.
+    """
+    if path.suffix == ".safetensors":
+        read_safetensors_header(path)
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {name: convert(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 -- no mapping
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"damaged: {_first_line(error)}", path=path, hint="fetch or copy it again") from error
+    return {name: convert(tensor) for name, tensor in _read_pickle(path).items()}
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    # Before 2.10 a crafted file could get past weights_only.
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
+        raise WeightsError("pickled weights need torch 2.10 or later", path=path)
+    try:
+        if kind := not_weights(path):
+            raise WeightsError(f"this is {kind}", path=path, hint="fetch or copy the file again")
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UnpicklingError as error:
+        raise WeightsError(
+            "holds something else than tensors, and was not run", path=path, hint="use a .safetensors file"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise WeightsError(
+            f"damaged, or no file of torch.save: {_first_line(error)}", path=path, hint="use a .safetensors file"
+        ) from error
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise WeightsError("holds something else than tensors by name", path=path, hint="use a .safetensors file")
+    return dict(content)
+
+
+def _load_network(part: str, folder: Path, dtype: torch.dtype) -> Any:
+    network = _build(_CLASSES[part], folder / "config.json")
+    path = weights_file(folder)
+    tensors = read_tensors(path, lambda tensor: tensor.to(dtype))
+    if part == "vae":
+        tensors = with_current_names(tensors)
+    _check_tensors({name: t.shape for name, t in network.state_dict().items()}, tensors, path)
+    network.load_state_dict(tensors, strict=True, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def _build(network: Any, path: Path) -> Any:
+    config = {key: value for key, value in read_json(path).items() if key != "use_vae_encode_condition"}
+    try:
+        with torch.device("meta"):
+            return network.from_config(config)
+    except Exception as error:  # whatever diffusers stumbles over, it is this file's fault
+        raise WeightsError(f"this does not describe a {network.__name__}: {_first_line(error)}", path=path) from error
+
+
+def _check_tensors(wanted: Mapping[str, torch.Size], given: Mapping[str, Tensor], path: Path) -> None:
+    missing = [name for name in wanted if name not in given]
+    unexpected = [name for name in given if name not in wanted]
+    misshapen = [
+        f"{name} is {tuple(given[name].shape)} and not {tuple(shape)}"
+        for name, shape in wanted.items()
+        if name in given and given[name].shape != shape
+    ]
+    faults = [
+        f"{len(names)} {what}: {', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of wrong shape", misshapen))
+        if names
+    ]
+    if faults:
+        stock = "condition_conv_in.weight" in missing
+        hint = "a stock ControlNet is no CCSR ControlNet" if stock else "do config.json and this file belong together?"
+        raise WeightsError("tensors " + "; ".join(faults), path=path, hint=hint)
+
+
+def _check_manifest(description: ModelDescription) -> None:
+    manifest = read_manifest(description.folder) if description.kind == "packed" else None
+    faults = list(differences(description.folder, manifest["files"], quick=True)) if manifest else []
+    if faults:
+        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise WeightsError(
+            f"the model is not as it was packed: {faults[0]}{more}",
+            path=description.folder,
+            hint="ccsr models verify names all; pack or fetch it again",
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,198 @@
+"""Writing model folders: all files under a temporary name, one rename at the end, nothing ever overwritten."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import diffusers
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ccsr.errors import CCSRError, OptionError, WeightsError
+from ccsr.networks import LatentControlNet
+from ccsr.version import __version__
+from ccsr.weights.description import COLOR_FIXES, EMBEDDING_NAMES
+from ccsr.weights.layouts import EMBEDDINGS, INDEX, SCHEDULER, WEIGHTS
+from ccsr.weights.load import Model, load_model, read_embeddings
+from ccsr.weights.manifest import write_manifest
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pack(
+    source: str | Path,
+    out: Path,
+    *,
+    dtype: str = "bf16",
+    base_model: str | Path | None = None,
+    source_text: str,
+    licence: str,
+    name: str | None = None,
+    extra_files: Mapping[str, str] | None = None,
+) -> None:
+    """Write the model `source` (published layout or packed; folder, name or hub id) as one packed folder `out`.
+
+    `source_text` says where the weights came from and `licence` under what terms; both go into the manifest.
+
+    Raises:
+        WeightsError: the source is damaged, or `out` exists.
+        MissingExtraError: the published folder's text embeddings need transformers.
+    """
+    _refuse(out, dtype)
+    model = load_model(str(source), dtype=_DTYPES[dtype], base_model=str(base_model) if base_model else None)
+    pack_networks(
+        out,
+        unet=model.unet,
+        controlnet=model.controlnet,
+        vae=model.vae,
+        scheduler_config=model.scheduler_config,
+        # Not the model's own, which are rounded to the networks' dtype.
+        embeddings=read_embeddings(model.description),
+        min_size=model.description.min_size,
+        color_fix=model.description.color_fix,
+        name=name or out.name,
+        source=source_text,
+        licence=licence,
+        dtype=dtype,
+        extra_files=extra_files,
+    )
+
+
+def save_model(model: Model, out: Path) -> None:
+    """Write a loaded model as a packed folder `out`, its networks in the dtype they have now.
+
+    Raises:
+        WeightsError: `out` exists and is no empty folder.
+    """
+    facts, unet = model.description, cast(Any, model.unet)
+    pack_networks(
+        out,
+        unet=model.unet,
+        controlnet=model.controlnet,
+        vae=model.vae,
+        scheduler_config=model.scheduler_config,
+        embeddings=model.embeddings,
+        min_size=facts.min_size,
+        color_fix=facts.color_fix,
+        name=facts.name,
+        source=facts.source,
+        licence=facts.licence,
+        dtype=next(name for name, dtype in _DTYPES.items() if dtype == unet.dtype),
+    )
+
+
+def pack_networks(
+    out: Path,
+    *,
+    unet: UNet2DConditionModel,
+    controlnet: LatentControlNet,
+    vae: AutoencoderKL,
+    scheduler_config: Mapping[str, Any],
+    embeddings: Mapping[str, Tensor],
+    min_size: int | None,
+    color_fix: str,
+    name: str,
+    source: str,
+    licence: str,
+    dtype: str = "bf16",
+    extra_files: Mapping[str, str] | None = None,
+) -> None:
+    """Write networks in memory as a packed folder `out`; they stay as they are.
+
+    `embeddings`: any of empty, positive and negative, (1, tokens, width); kept in float32, being small.
+    `min_size`: shortest output side in pixels, or None. `extra_files`: text by file name, such as a model card.
+
+    Raises:
+        WeightsError: `out` exists, or a tensor holds values that are not finite.
+    """
+    _refuse(out, dtype)
+    _check_facts(embeddings, color_fix)
+    networks = {"unet": unet, "controlnet": controlnet, "vae": vae}
+    index = {
+        "_class_name": "CCSRPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "_ccsr_version": __version__,
+        "color_fix": color_fix,
+        "controlnet": [LatentControlNet.__module__, LatentControlNet.__name__],
+        "min_size": min_size,
+        "scheduler": ["diffusers", "DDPMScheduler"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    scheduler: Any = DDPMScheduler
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+        _write_json(part / INDEX, index)
+        for kind, network in networks.items():
+            _write_network(part / kind, network, _DTYPES[dtype])
+        (part / SCHEDULER).parent.mkdir()
+        _write_json(part / SCHEDULER, _config_of(scheduler.from_config(dict(scheduler_config))))
+        _write_tensors(part / EMBEDDINGS, _on_cpu(embeddings, torch.float32))
+        for file, text in (extra_files or {}).items():
+            (part / file).write_text(text, encoding="utf-8")
+        write_manifest(part, name=name, source=source, licence=licence, dtype=dtype)
+        # Both fail on a folder that holds files, as one that came to be in the meantime does.
+        if out.is_dir():
+            out.rmdir()
+        part.rename(out)
+    except CCSRError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot be written: {error}", path=out) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _refuse(out: Path, dtype: str) -> None:
+    if os.path.lexists(out) and not _is_empty_folder(out):
+        raise WeightsError("exists already, and is not overwritten", path=out, hint="choose another name")
+    if dtype not in _DTYPES:
+        raise OptionError(f"--dtype is {dtype!r}", hint=f"choose from {', '.join(_DTYPES)}")
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _check_facts(embeddings: Mapping[str, Tensor], color_fix: str) -> None:
+    if not embeddings or (unknown := sorted(set(embeddings) - set(EMBEDDING_NAMES))):
+        what = f"unknown embedding {unknown[0]}" if embeddings else "a model needs an embedding"
+        raise WeightsError(what, hint=f"any of {', '.join(EMBEDDING_NAMES)}")
+    if color_fix not in COLOR_FIXES:
+        raise WeightsError(f"unknown color fix {color_fix}", hint=f"choose from {', '.join(COLOR_FIXES)}")
+
+
+def _write_network(folder: Path, network: Any, dtype: torch.dtype) -> None:
+    folder.mkdir()
+    _write_json(folder / "config.json", _config_of(network))
+    _write_tensors(folder / f"{WEIGHTS}.safetensors", _on_cpu(network.state_dict(), dtype))
+
+
+def _on_cpu(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(f"{name} holds values that are not finite", path=path.name)
+    # The mark by which diffusers' own loader knows a file of torch tensors.
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _config_of(part: Any) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(part.to_json_string())
+    # diffusers notes here from where it loaded: a path of the packer's machine.
+    config.pop("_name_or_path", None)
+    return config
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

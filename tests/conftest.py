@@ -1,0 +1,26 @@
+"""Shared by all tests: two threads for torch, and the way to the optional shared data."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+GOLDEN = Path(__file__).parent / "golden" / "parity"
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_threads() -> None:
+    import torch
+
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of benchmark pictures and large recordings, where a checkout has one beside it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no shared data folder beside the checkout ({SHARED.name})")
+    return SHARED

@@ -1,0 +1,71 @@
+"""What several test files need: a whole model that is tiny, and pictures on disk."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+TINY_UNET = {
+    "sample_size": 16,
+    "in_channels": 4,
+    "out_channels": 4,
+    "down_block_types": ("DownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "UpBlock2D"),
+    "mid_block_type": "UNetMidBlock2DCrossAttn",
+    "block_out_channels": (8, 16),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "cross_attention_dim": 8,
+    "attention_head_dim": 8,
+    "use_linear_projection": True,
+}
+TINY_VAE = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 4,
+    "block_out_channels": (8, 8),
+    "down_block_types": ("DownEncoderBlock2D",) * 2,
+    "up_block_types": ("UpDecoderBlock2D",) * 2,
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "mid_block_add_attention": False,
+    "scaling_factor": 1.0,
+}
+
+
+def pack_tiny_model(folder: Path) -> Path:
+    """A packed model with random weights, a fraction of a megabyte: the same classes as the real ones."""
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    from ccsr.networks import NANO, LatentControlNet
+    from ccsr.weights import pack_networks
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = UNet2DConditionModel(**TINY_UNET)
+        pack_networks(
+            folder,
+            unet=unet,
+            controlnet=LatentControlNet.for_unet(unet),
+            vae=AutoencoderKL(**TINY_VAE),
+            scheduler_config=NANO["scheduler"],
+            embeddings={"positive": torch.randn(1, 2, 8)},
+            min_size=None,
+            color_fix="adain",
+            name="tiny",
+            source="random numbers",
+            licence="CC0-1.0",
+            dtype="fp32",
+        )
+    return folder
+
+
+def write_picture(path: Path, width: int = 12, height: int = 8, seed: int = 0, **how: object) -> Path:
+    """A smooth coloured picture with some noise; `how` goes to Pillow."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    y, x = np.mgrid[:height, :width]
+    noise = np.random.RandomState(seed).randint(0, 40, (height, width, 3))
+    ramp = np.stack([x * 200 // width, y * 200 // height, (x + y) * 200 // (width + height)], axis=-1)
+    Image.fromarray((ramp + noise).astype(np.uint8)).save(path, **how)
+    return path

@@ -1,0 +1,450 @@
+"""Jobs: which files, which names, what is skipped, what fails. The pipeline here enlarges with Pillow."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers import pack_tiny_model, write_picture
+from PIL import Image
+
+from ccsr.errors import CCSRError, ModelOutputError, OptionError
+from ccsr.jobs.journal import Entry, Journal
+from ccsr.jobs.names import JOURNAL_NAME, Naming, Source, check_names, expand, intermediate, size_tag
+from ccsr.jobs.runner import Advanced, Finished, Job, Record, Started, prepare, run
+from ccsr.options import UpscaleOptions
+from ccsr.weights import ModelDescription, describe
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelDescription:
+    return describe(str(pack_tiny_model(tmp_path_factory.mktemp("models") / "tiny")))
+
+
+class PillowPipeline:
+    """A real enlarger without networks; `before` may fail on purpose."""
+
+    def __init__(self, before: Callable[[int], None] = lambda call: None) -> None:
+        self.before, self.calls, self.loads = before, 0, 0
+
+    def load(self) -> "PillowPipeline":
+        self.loads += 1
+        return self
+
+    def upscale(self, picture, options, plan, sample=0, on_progress=None):  # type: ignore[no-untyped-def]
+        self.calls += 1
+        self.before(self.calls)
+        size = (plan.output_width, plan.output_height)
+        eight_bit = Image.fromarray((picture * 255).round().astype(np.uint8))
+        sr = np.asarray(eight_bit.resize(size, Image.Resampling.NEAREST), np.float32) / 255
+        if on_progress:
+            on_progress(1, 1, "denoise")
+        return SimpleNamespace(
+            sr=np.roll(sr, sample, axis=1), timesteps=(999,), seconds={"encode": 0.0, "denoise": 0.0, "decode": 0.0},
+            warnings=[], intermediates=[sr] if options.intermediates else [],
+        )  # fmt: skip
+
+
+class Desk:
+    """One job at a time, with what it told."""
+
+    def __init__(self, model: ModelDescription) -> None:
+        self.model, self.events, self.pipeline = model, [], PillowPipeline()
+
+    def run(self, *inputs: Path, output: Path | str | None = None, overwrite: bool = False, **options: object):  # type: ignore[no-untyped-def]
+        self.events = []
+        job = Job(inputs, self.model, str(output) if output else None, overwrite)
+        return run(job, self.pipeline.load, self.options(**options), self.events.append)
+
+    @staticmethod
+    def options(**options: object) -> UpscaleOptions:
+        return UpscaleOptions.from_mapping({"device": "cpu", "dtype": "fp32", "threads": 1, **options})
+
+    @property
+    def records(self) -> list[Record]:
+        return [e.record for e in self.events if isinstance(e, Finished)]
+
+
+@pytest.fixture
+def desk(tiny: ModelDescription) -> Desk:
+    return Desk(tiny)
+
+
+def counts(summary: object) -> tuple[int, int, int]:
+    return summary.done, summary.skipped, summary.failed  # type: ignore[attr-defined]
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+# -- which files ------------------------------------------------------------------------------------------------------
+
+
+def test_folders_are_expanded_in_order_without_hidden_files_sidecars_and_results(tmp_path: Path) -> None:
+    wanted = ["a.png", "b/inner.jpg", "b/z.txt", "c.PNG", "empty", "ä.tif"]
+    others = [".hidden.png", ".git/x.png", "Thumbs.db", "b/desktop.ini", "out/a.png", f"done_x4/{JOURNAL_NAME}",
+              "done_x4/a.png"]  # fmt: skip
+    for name in wanted + others:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = expand([tmp_path], tmp_path / "out")
+    assert [s.path.relative_to(tmp_path).as_posix() for s in found] == wanted
+    assert {s.root for s in found} == {tmp_path}
+
+
+def test_arguments_keep_their_order_and_a_file_named_twice_counts_once(tmp_path: Path) -> None:
+    b, a = write_picture(tmp_path / "b.png"), write_picture(tmp_path / "a.png")
+    missing = tmp_path / "missing.png"
+    assert [s.path for s in expand([b, missing, tmp_path, a])] == [b, missing, a]
+
+
+def test_a_folder_without_files_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"there is no picture in .* \(name a file or another folder\)"):
+        expand([tmp_path])
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="rights do not bind this user")
+def test_a_folder_that_cannot_be_listed_fails_by_name(tmp_path: Path, desk: Desk) -> None:
+    write_picture(tmp_path / "in" / "a.png")
+    closed = tmp_path / "in" / "closed"
+    closed.mkdir(mode=0)
+    try:
+        assert counts(desk.run(tmp_path / "in")) == (1, 0, 1)
+    finally:
+        closed.chmod(0o700)
+    assert desk.records[1].error == f"{closed}: the folder cannot be listed (check its permissions)"
+
+
+# -- which names ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "tag"),
+    [
+        ({}, "_x4"),
+        ({"scale": "2.5"}, "_x2.5"),
+        ({"scale": "8/3"}, "_x2.66667"),
+        ({"width": "1024"}, "_W1024"),
+        ({"height": "80"}, "_H80"),
+        ({"megapixels": "1.5"}, "_MP1.5"),
+        ({"megapixels": "12"}, "_MP12"),
+    ],
+)
+def test_names_tell_the_size(typed: dict[str, str], tag: str) -> None:
+    assert size_tag(UpscaleOptions.from_mapping(typed)) == tag
+
+
+@pytest.mark.parametrize(
+    ("named", "output", "samples", "result"),
+    [
+        ("in/a.jpg", None, 1, "in/a_x4.jpg"),
+        ("in/a.jpg", None, 2, "in/a_x4_s01.jpg"),
+        ("in/a.b.jpg", None, 1, "in/a.b_x4.jpg"),
+        ("in/a.jpg", "big.png", 1, "big.png"),
+        ("in/a.jpg", "big.PNG", 2, "big_s01.PNG"),
+        ("in/a.jpg", "big.png/", 1, "big.png/a.jpg"),
+        ("in/a.jpg", "results", 1, "results/a.jpg"),
+        ("in/a.jpg", "in", 1, "in/a.jpg"),
+        ("in", None, 1, "in_x4/sub/a.jpg"),
+        ("in", None, 2, "in_x4/sample01/sub/a.jpg"),
+        ("in", "results", 1, "results/sub/a.jpg"),
+        ("in", "results.png", 1, "results.png/sub/a.jpg"),
+        (".", None, 1, "../here_x4/in/sub/a.jpg"),
+    ],
+)
+def test_results_are_named(
+    named: str, output: str | None, samples: int, result: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    argument = Path(named)
+    inner = {"in": Path("in/sub/a.jpg"), ".": Path("in/sub/a.jpg")}.get(named)
+    source = Source(inner, argument) if inner else Source(argument)
+    naming = Naming.of([argument], output, UpscaleOptions.from_mapping({"samples": samples}))
+    assert Path(os.path.abspath(naming.result(source, samples - 1, ".jpg"))) == Path(os.path.abspath(result))
+
+
+def test_intermediates_lie_beside_their_result() -> None:
+    assert intermediate(Path("out/a_x4.jpg"), 499) == Path("out/a_x4_t499.png")
+
+
+def test_output_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    for output, reason in [
+        ("x.gif", r"x.gif: results are not written as .gif \(use .png, .tiff, .webp or .jpg\)"),
+        ("x.jpg", "x.jpg: the name says .jpg and --format says png"),
+    ]:
+        with pytest.raises(OptionError, match=reason):
+            Naming.of([picture], output, UpscaleOptions(format="png"))
+    file = write_picture(tmp_path / "file.png")
+    with pytest.raises(OptionError, match="is a file where a folder of results is needed"):
+        Naming.of([picture, tmp_path], str(file), UpscaleOptions())
+
+
+def test_two_results_of_one_name_and_results_over_inputs_are_refused(tmp_path: Path) -> None:
+    a, b, out = Path("x/a.bmp"), Path("y/a.png"), tmp_path / "out.png"
+    with pytest.raises(OptionError, match=r"out.png: x/a.bmp and y/a.png would both be written here"):
+        check_names([(out, a), (out, b)], [a, b])
+    with pytest.raises(OptionError, match=r"y/../y/a.png: x/a.bmp would be written over the input y/a.png"):
+        check_names([(Path("y/../y/a.png"), a)], [a, b])
+    check_names([(out, a), (out.with_name("other.png"), b)], [a, b])
+
+
+# -- journal ----------------------------------------------------------------------------------------------------------
+
+ENTRY = Entry(Path("a.png"), 10, 1234567890123456789, "options", "model")
+
+
+def test_journal_trusts_only_the_same_input_options_and_weights(tmp_path: Path) -> None:
+    output = tmp_path / "sub" / "a.png"
+    with Journal(tmp_path) as journal:
+        assert journal.state_of(output, ENTRY) is None
+        journal.start(output, ENTRY)
+        assert journal.state_of(output, ENTRY) == "started"
+        journal.finish(output, 1.5)
+    with Journal(tmp_path) as journal:
+        assert journal.state_of(output, ENTRY) == "done"
+        for other in (
+            Entry(Path("b.png"), *list(vars(ENTRY).values())[1:]),
+            Entry(ENTRY.input, 11, ENTRY.mtime_ns, "options", "model"),
+            Entry(ENTRY.input, 10, ENTRY.mtime_ns + 1, "options", "model"),
+            Entry(ENTRY.input, 10, ENTRY.mtime_ns, "other options", "model"),
+            Entry(ENTRY.input, 10, ENTRY.mtime_ns, "options", "other model"),
+        ):
+            assert journal.state_of(output, other) is None
+        journal.start(output, ENTRY)
+        journal.finish(output, 0.1, "no space left\udcff")
+        assert journal.state_of(output, ENTRY) == "failed"
+    row = (
+        sqlite3.connect(tmp_path / JOURNAL_NAME).execute("SELECT output, size, seconds, error FROM results").fetchone()
+    )
+    assert row == ("sub/a.png", 10, 0.1, "no space left\\udcff")
+
+
+def test_journal_numbers_its_form_and_refuses_newer_and_foreign_files(tmp_path: Path) -> None:
+    Journal(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / JOURNAL_NAME)
+    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(CCSRError, match=r"is from a newer version \(update ccsr"):
+        Journal(tmp_path)
+    (tmp_path / JOURNAL_NAME).write_bytes(b"no database at all, but long enough to look like one" * 40)
+    with pytest.raises(CCSRError, match=r"the journal cannot be used: .* \(remove it to start anew"):
+        Journal(tmp_path)
+
+
+# -- the loop ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_done_with_its_tree_and_broken_files_fail_by_name(tmp_path: Path, desk: Desk) -> None:
+    folder = tmp_path / "in"
+    write_picture(folder / "a.png", 12, 8)
+    write_picture(folder / "b" / "ü ber.jpg", 5, 7)
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "empty.png").write_bytes(b"")
+    whole = write_picture(folder / "cut.jpg", 64, 64, quality=95).read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    assert counts(desk.run(folder)) == (2, 0, 3)
+    assert tree(tmp_path / "in_x4") == [JOURNAL_NAME, "a.png", "b/ü ber.jpg"]
+    assert Image.open(tmp_path / "in_x4" / "a.png").size == (48, 32)
+    assert Image.open(tmp_path / "in_x4" / "b" / "ü ber.jpg").size == (20, 28)
+    failed = [r for r in desk.records if r.status == "failed"]
+    assert [Path(r.input).name for r in failed] == ["cut.jpg", "empty.png", "notes.txt"]
+    assert all(r.error and r.error.startswith(f"{r.input}: ") and "\n" not in r.error for r in failed)
+    assert desk.pipeline.loads == 1
+
+
+def test_a_record_holds_what_the_bytes_depend_on(tmp_path: Path, desk: Desk) -> None:
+    desk.run(write_picture(tmp_path / "a.png", 12, 8), scale="2.5", seed=7)
+    record = desk.records[0].as_json()
+    assert list(record) == [
+        "input", "output", "status", "error", "width", "height", "input_width", "input_height", "scale", "model",
+        "model_sha256", "steps", "timesteps", "seed", "tile", "dtype", "device", "threads", "seconds", "warnings",
+        "version",
+    ]  # fmt: skip
+    assert list(record["seconds"]) == ["load", "encode", "denoise", "decode", "save"]
+    expected = {"width": 30, "height": 20, "input_width": 12, "input_height": 8, "scale": 2.5, "model": "tiny",
+                "steps": 1, "timesteps": (999,), "seed": 7, "tile": None, "dtype": "fp32", "device": "cpu",
+                "threads": 1, "warnings": (), "error": None, "status": "done"}  # fmt: skip
+    assert {k: record[k] for k in expected} == expected
+    assert record["output"] == str(tmp_path / "a_x2.5.png")
+    assert record["model_sha256"] == desk.model.sha256
+
+
+def test_events_come_in_the_order_of_the_work(tmp_path: Path, desk: Desk) -> None:
+    desk.run(write_picture(tmp_path / "a.png"), tmp_path / "missing.png")
+    assert [type(e) for e in desk.events] == [Started, Advanced, Finished, Finished]
+    assert (desk.events[0].number, desk.events[0].total) == (1, 2)
+    assert desk.records[1].error == f"{tmp_path / 'missing.png'}: there is no such file"
+
+
+def test_the_same_command_skips_and_any_difference_asks_for_overwrite(tmp_path: Path, desk: Desk) -> None:
+    folder, result = tmp_path / "in", tmp_path / "in_x4" / "a.png"
+    picture = write_picture(folder / "a.png")
+    assert counts(desk.run(folder)) == (1, 0, 0)
+    before = result.stat().st_mtime_ns
+    desk.pipeline = PillowPipeline()
+    assert counts(desk.run(folder)) == (0, 1, 0)
+    assert (desk.pipeline.loads, result.stat().st_mtime_ns) == (0, before)
+    assert counts(desk.run(folder, seed=1)) == (0, 0, 1)
+    assert desk.records[0].error == (
+        f"{picture}: {result} exists, and not from this input with these options and weights (--overwrite replaces it)"
+    )
+    assert counts(desk.run(folder)) == (0, 1, 0), "a refusal must not forget what was done"
+    assert counts(desk.run(folder, seed=1, overwrite=True)) == (1, 0, 0)
+    assert counts(desk.run(folder, seed=1)) == (0, 1, 0)
+    os.utime(picture, ns=(1, 1))
+    assert counts(desk.run(folder, seed=1)) == (0, 0, 1)
+    assert counts(desk.run(folder, seed=1, overwrite=True)) == (1, 0, 0)
+    result.unlink()
+    assert counts(desk.run(folder, seed=1)) == (1, 0, 0), "without its result a line in the journal is worth nothing"
+
+
+def test_options_that_change_no_bytes_do_not_stop_a_resume(tmp_path: Path, desk: Desk, tiny: ModelDescription) -> None:
+    folder = tmp_path / "in"
+    write_picture(folder / "a.png")
+    desk.run(folder)
+    copied = describe(str(pack_tiny_model(tmp_path / "copy")))
+    assert copied.sha256 == tiny.sha256
+    desk.model = copied
+    assert counts(desk.run(folder, model=str(tmp_path / "copy"))) == (0, 1, 0)
+
+
+def test_a_single_file_needs_no_journal_and_does_not_replace(tmp_path: Path, desk: Desk) -> None:
+    picture = write_picture(tmp_path / "a.png")
+    assert counts(desk.run(picture)) == (1, 0, 0)
+    assert tree(tmp_path) == ["a.png", "a_x4.png"]
+    assert counts(desk.run(picture)) == (0, 0, 1)
+    assert counts(desk.run(picture, overwrite=True)) == (1, 0, 0)
+
+
+def test_one_failure_never_stops_the_rest(tmp_path: Path, desk: Desk) -> None:
+    def fail(call: int) -> None:
+        if call == 1:
+            raise ModelOutputError("the network returned one flat colour", hint="try --dtype fp32")
+        if call == 2:
+            raise RuntimeError("shapes\ndo not match")
+        if call == 3:
+            raise MemoryError
+
+    desk.pipeline = PillowPipeline(fail)
+    pictures = [write_picture(tmp_path / "in" / f"{n}.png") for n in range(4)]
+    assert counts(desk.run(tmp_path / "in")) == (1, 0, 3)
+    assert [r.error for r in desk.records] == [
+        f"{pictures[0]}: the network returned one flat colour (try --dtype fp32)",
+        f"{pictures[1]}: unexpected RuntimeError: shapes do not match (-v shows where it comes from)",
+        f"{pictures[2]}: there is not enough memory (set a smaller --tile and --vae-tile)",
+        None,
+    ]
+    desk.pipeline = PillowPipeline()
+    assert counts(desk.run(tmp_path / "in")) == (3, 1, 0), "failed ones are tried again"
+
+
+def test_what_the_pipeline_refuses_for_all_pictures_stops_the_run(tmp_path: Path, desk: Desk) -> None:
+    def refuse(call: int) -> None:
+        raise OptionError("tiny has no negative embedding")
+
+    desk.pipeline = PillowPipeline(refuse)
+    with pytest.raises(OptionError, match="no negative embedding"):
+        desk.run(write_picture(tmp_path / "a.png"), write_picture(tmp_path / "b.png"))
+    assert desk.pipeline.calls == 1
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, desk: Desk) -> None:
+    def interrupt(call: int) -> None:
+        if call == 2:
+            raise KeyboardInterrupt
+
+    for n in range(3):
+        write_picture(tmp_path / "in" / f"{n}.png", seed=n)
+    desk.pipeline = PillowPipeline(interrupt)
+    summary = desk.run(tmp_path / "in", output=tmp_path / "stopped")
+    assert (counts(summary), summary.interrupted) == ((1, 0, 0), True)
+    assert tree(tmp_path / "stopped") == [JOURNAL_NAME, "0.png"]
+    desk.pipeline = PillowPipeline()
+    assert counts(desk.run(tmp_path / "in", output=tmp_path / "stopped")) == (2, 1, 0)
+    desk.run(tmp_path / "in", output=tmp_path / "whole")
+    for n in range(3):
+        assert (tmp_path / "stopped" / f"{n}.png").read_bytes() == (tmp_path / "whole" / f"{n}.png").read_bytes()
+
+
+def test_a_run_stopped_between_the_result_and_its_line_goes_on(tmp_path: Path, desk: Desk) -> None:
+    write_picture(tmp_path / "in" / "a.png")
+    desk.run(tmp_path / "in")
+    with sqlite3.connect(tmp_path / "in_x4" / JOURNAL_NAME) as connection:
+        connection.execute("UPDATE results SET state = 'started'")
+    assert counts(desk.run(tmp_path / "in")) == (1, 0, 0)
+
+
+def test_samples_differ_and_lie_in_folders_of_their_own(tmp_path: Path, desk: Desk) -> None:
+    write_picture(tmp_path / "in" / "sub" / "a.png")
+    desk.run(tmp_path / "in", samples=2)
+    out = tmp_path / "in_x4"
+    assert tree(out) == [JOURNAL_NAME, "sample00/sub/a.png", "sample01/sub/a.png"]
+    assert (out / "sample00/sub/a.png").read_bytes() != (out / "sample01/sub/a.png").read_bytes()
+    assert [r.output for r in desk.records] == [str(out / f"sample0{n}/sub/a.png") for n in range(2)]
+    assert counts(desk.run(tmp_path / "in", samples=3)) == (1, 2, 0)
+
+
+def test_intermediates_are_written_before_the_result(tmp_path: Path, desk: Desk) -> None:
+    desk.run(write_picture(tmp_path / "a.jpg"), intermediates=True)
+    assert tree(tmp_path) == ["a.jpg", "a_x4.jpg", "a_x4_t999.png"]
+
+
+def test_transparency_is_enlarged_with_the_picture(tmp_path: Path, desk: Desk) -> None:
+    alpha = np.zeros((8, 12), np.uint8)
+    alpha[:, 6:] = 255
+    picture = np.dstack([np.full((8, 12, 3), 90, np.uint8), alpha])
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    desk.run(tmp_path / "a.png")
+    expected = np.asarray(Image.fromarray(alpha).resize((48, 32), Image.Resampling.BICUBIC), int)
+    result = np.asarray(Image.open(tmp_path / "a_x4.png"), int)
+    assert np.abs(result[..., 3] - expected).max() <= 1
+    assert (result[..., :3] == 90).all()
+
+
+def test_names_are_checked_before_anything_is_written(tmp_path: Path, desk: Desk) -> None:
+    a = write_picture(tmp_path / "x" / "a.bmp")
+    b = write_picture(tmp_path / "y" / "a.png")
+    with pytest.raises(OptionError, match=f"{a} and {b} would both be written here"):
+        desk.run(a, b, output=tmp_path / "out")
+    with pytest.raises(OptionError, match="would be written over the input"):
+        desk.run(b, output=b)
+    write_picture(tmp_path / "y" / "a_t999.png")
+    with pytest.raises(OptionError, match="would both be written here"):
+        desk.run(tmp_path / "y", output=tmp_path / "out", intermediates=True)
+    assert not (tmp_path / "out").exists()
+    assert desk.pipeline.loads == 0
+
+
+def test_an_input_that_changes_meanwhile_is_reported_and_done_again(tmp_path: Path, desk: Desk) -> None:
+    picture = write_picture(tmp_path / "in" / "a.png")
+    desk.pipeline = PillowPipeline(lambda call: os.utime(picture, ns=(5, 5)))
+    desk.run(tmp_path / "in")
+    assert desk.records[0].warnings == ("the input changed while it was being upscaled",)
+    assert counts(desk.run(tmp_path / "in")) == (0, 0, 1)
+
+
+def test_impossible_sizes_fail_by_picture_and_impossible_settings_at_once(tmp_path: Path, desk: Desk) -> None:
+    small, large = write_picture(tmp_path / "small.png", 10, 10), write_picture(tmp_path / "large.png", 40, 10)
+    assert counts(desk.run(small, large, width=120)) == (1, 0, 1)
+    assert desk.records[0].error == (
+        f"{small}: 10x10 to 120x120 is not between 1 and 8 times the side (choose another --scale or target size)"
+    )
+    assert desk.records[1].scale == 3
+    with pytest.raises(OptionError, match="leaves no step between them"):
+        desk.run(small, T=6, t_max="1/6", t_min="1/6")
+    with pytest.raises(OptionError, match="--device"):
+        desk.run(small, device="toaster")
+
+
+def test_preparing_writes_nothing(tmp_path: Path, desk: Desk) -> None:
+    write_picture(tmp_path / "in" / "a.png")
+    tasks = prepare(Job([tmp_path / "in"], desk.model), desk.options())
+    assert [task.facts.output for task in tasks if task.facts] == [tmp_path / "in_x4" / "a.png"]
+    assert tree(tmp_path) == ["in/a.png"]

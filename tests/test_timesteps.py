@@ -1,0 +1,78 @@
+"""Against the table of the specification, which was measured with the published program's scheduler."""
+
+from fractions import Fraction as F
+
+import pytest
+
+from ccsr.errors import OptionError
+from ccsr.timesteps import nuts_trajectory, trajectory_of, uniform_trajectory
+
+TABLE = [
+    (6, F(2, 3), F(1, 2), (999, 499)),
+    (6, F(2, 3), F(1, 3), (999, 499, 333)),
+    (6, F(5, 6), F(1, 2), (999, 665, 499)),
+    (6, F(5, 6), F(2, 3), (999, 665)),
+    (6, F(1, 2), F(1, 6), (999, 333, 167)),
+    (6, F(2, 3), F(0), (999, 499, 333, 167, 1)),
+    (12, F(2, 3), F(1, 2), (999, 582, 499)),
+    (12, F(2, 3), F(1, 3), (999, 582, 499, 416, 333)),
+    (12, F(5, 6), F(1, 2), (999, 748, 665, 582, 499)),
+    (12, F(5, 6), F(2, 3), (999, 748, 665)),
+    (12, F(1, 2), F(1, 6), (999, 416, 333, 250, 167)),
+    (18, F(2, 3), F(1, 2), (999, 606, 551, 496)),
+    (18, F(2, 3), F(1, 3), (999, 606, 551, 496, 441, 386, 331)),
+    (18, F(5, 6), F(1, 2), (999, 771, 716, 661, 606, 551, 496)),
+    (18, F(5, 6), F(2, 3), (999, 771, 716, 661)),
+    (18, F(1, 2), F(1, 6), (999, 441, 386, 331, 276, 221, 166)),
+]
+
+
+@pytest.mark.parametrize(("T", "t_max", "t_min", "expected"), TABLE)
+def test_nuts_table(T: int, t_max: F, t_min: F, expected: tuple[int, ...]) -> None:
+    assert nuts_trajectory(T, t_max, t_min).timesteps == expected
+    # The paper's count, wherever T * t is whole.
+    assert len(expected) == (t_max - t_min) * T + 1
+
+
+def test_one_step_ignores_the_window() -> None:
+    assert nuts_trajectory(1, 0.6666, 0.0).timesteps == (999,)
+    assert nuts_trajectory(1, F(1, 3), F(2, 3)).timesteps == (999,)
+
+
+def test_rounded_thirds_give_the_same_steps() -> None:
+    for T in (6, 12, 18):
+        assert nuts_trajectory(T, 0.6667, 0.5) == nuts_trajectory(T, F(2, 3), F(1, 2)) == nuts_trajectory(T, 0.6666, 0.5)
+
+
+def test_half_rounds_to_even() -> None:
+    # T * t_min = 2.5 rounds to 2, so the grid 801 601 401 201 1 is cut after its third entry from the end.
+    assert nuts_trajectory(5, F(4, 5), F(1, 2)).timesteps == (999, 601, 401)
+
+
+@pytest.mark.parametrize(
+    ("T", "t_max", "t_min"), [(0, F(2, 3), F(1, 2)), (6, F(1, 2), F(1, 2)), (6, F(1, 3), F(1, 2)), (6, F(0), F(0)),
+                              (6, F(7, 6), F(1, 2)), (1001, F(2, 3), F(1, 2)), (2, F(1, 4), F(0))]
+)
+def test_impossible_windows(T: int, t_max: F, t_min: F) -> None:
+    with pytest.raises(OptionError):
+        nuts_trajectory(T, t_max, t_min)
+
+
+def test_impossible_window_names_the_setting() -> None:
+    with pytest.raises(OptionError, match=r"T=6 with t_max=1/3 and t_min=1/2 leaves no step"):
+        nuts_trajectory(6, F(1, 3), F(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [(1, (999,)), (2, (999, 500)), (3, (999, 666, 333)), (4, (999, 749, 500, 250)),
+     (6, (999, 832, 666, 500, 333, 166)), (10, (999, 899, 799, 699, 599, 500, 400, 300, 200, 100))],
+)
+def test_uniform(steps: int, expected: tuple[int, ...]) -> None:
+    assert uniform_trajectory(steps).timesteps == expected
+
+
+def test_steps_of_the_paper() -> None:
+    assert [len(trajectory_of("nuts", s, None, None, None).timesteps) for s in (1, 2, 3, 4)] == [1, 2, 3, 4]
+    with pytest.raises(OptionError):
+        trajectory_of("nuts", 5, None, None, None)
