@@ -1,6 +1,6 @@
 """The main job on a real photograph: degrade it, upscale it four times with nano, set the results side by side.
 
-    python examples/demo.py OUT
+python examples/demo.py OUT
 """
 
 import sys
@@ -40,8 +40,14 @@ def main(out: Path) -> None:
 
     for name, picture in (("lq", lq), ("bicubic", bicubic), ("sr", sr), ("gt", Image.fromarray(gt))):
         picture.save(out / f"{name}.png")
-    compare([("input, enlarged", lq.resize((width, height), 0)), ("bicubic", bicubic), ("ccsr nano", sr),
-             ("original", Image.fromarray(gt))]).save(out / "comparison.png")
+    compare(
+        [
+            ("input, enlarged", lq.resize((width, height), 0)),
+            ("bicubic", bicubic),
+            ("ccsr nano", sr),
+            ("original", Image.fromarray(gt)),
+        ]
+    ).save(out / "comparison.png")
     print(f"input {lq.width}x{lq.height}, output {sr.width}x{sr.height}")
     print(f"time {finished - loaded:.2f} s, and {loaded - started:.2f} s to load the model")
     for name, picture in (("bicubic", bicubic), ("ccsr nano", sr)):

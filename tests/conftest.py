@@ -24,3 +24,18 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no shared data folder beside the checkout ({SHARED.name})")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a packed model with random weights, for the commands."""
+    from helpers import pack_tiny_model
+
+    return str(pack_tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that the test is in, so that short relative names show up in messages."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

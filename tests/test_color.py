@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN
 from PIL import Image
 
 from ccsr.color import FIXES, adain_color_fix, wavelet_color_fix
+from conftest import GOLDEN
 
 
 def _read(name: str) -> torch.Tensor:
@@ -22,7 +22,10 @@ def test_recorded_fix(name: str) -> None:
 
 def test_adain_moves_mean_and_deviation() -> None:
     generator = torch.Generator().manual_seed(0)
-    content, style = torch.rand(1, 3, 40, 50, generator=generator), 0.2 + 0.5 * torch.rand(1, 3, 30, 20, generator=generator)
+    content, style = (
+        torch.rand(1, 3, 40, 50, generator=generator),
+        0.2 + 0.5 * torch.rand(1, 3, 30, 20, generator=generator),
+    )
     fixed = adain_color_fix(content, style)
     torch.testing.assert_close(fixed.mean((2, 3)), style.mean((2, 3)))
     torch.testing.assert_close(fixed.std((2, 3)), style.std((2, 3)), rtol=1e-3, atol=1e-4)

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import pack_tiny_model, write_picture
 from PIL import Image
 
 from ccsr.errors import CCSRError, ModelOutputError, OptionError
@@ -17,6 +16,7 @@ from ccsr.jobs.names import JOURNAL_NAME, Naming, Source, check_names, expand, i
 from ccsr.jobs.runner import Advanced, Finished, Job, Record, Started, prepare, run
 from ccsr.options import UpscaleOptions
 from ccsr.weights import ModelDescription, describe
+from helpers import pack_tiny_model, write_picture
 
 
 @pytest.fixture(scope="session")
@@ -267,7 +267,7 @@ def test_a_record_holds_what_the_bytes_depend_on(tmp_path: Path, desk: Desk) -> 
         "model_sha256", "steps", "timesteps", "seed", "tile", "dtype", "device", "threads", "seconds", "warnings",
         "version",
     ]  # fmt: skip
-    assert list(record["seconds"]) == ["load", "encode", "denoise", "decode", "save"]
+    assert list(record["seconds"]) == ["load", "encode", "denoise", "decode", "color", "save"]
     expected = {"width": 30, "height": 20, "input_width": 12, "input_height": 8, "scale": 2.5, "model": "tiny",
                 "steps": 1, "timesteps": (999,), "seed": 7, "tile": None, "dtype": "fp32", "device": "cpu",
                 "threads": 1, "warnings": (), "error": None, "status": "done"}  # fmt: skip

@@ -32,7 +32,10 @@ def test_standard_normal() -> None:
     values = normal_field(5, 0, 0, 4, 128, 128).double().numpy()
     assert stats.kstest(values.ravel(), "norm").pvalue > 1e-3
     for axis in (1, 2, 3):
-        ahead, behind = np.take(values, range(1, values.shape[axis]), axis), np.take(values, range(values.shape[axis] - 1), axis)
+        ahead, behind = (
+            np.take(values, range(1, values.shape[axis]), axis),
+            np.take(values, range(values.shape[axis] - 1), axis),
+        )
         assert abs(np.corrcoef(ahead.ravel(), behind.ravel())[0, 1]) < 0.02
 
 

@@ -12,8 +12,18 @@ SCHEDULE = NoiseSchedule.scaled_linear()
 
 @pytest.mark.parametrize(
     ("t", "expected"),
-    [(0, 0.999149978), (1, 0.998296022), (333, 0.534961879), (499, 0.27766943), (582, 0.178824872), (606, 0.155042797),
-     (665, 0.105804853), (667, 0.104359478), (831, 0.0278658923), (999, 0.00466009509)],
+    [
+        (0, 0.999149978),
+        (1, 0.998296022),
+        (333, 0.534961879),
+        (499, 0.27766943),
+        (582, 0.178824872),
+        (606, 0.155042797),
+        (665, 0.105804853),
+        (667, 0.104359478),
+        (831, 0.0278658923),
+        (999, 0.00466009509),
+    ],
 )
 def test_alpha_bar(t: int, expected: float) -> None:
     assert float(SCHEDULE.alpha_bar[t]) == pytest.approx(expected, rel=2e-7)
@@ -23,8 +33,13 @@ def test_alpha_bar(t: int, expected: float) -> None:
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 def test_step_equals_diffusers(T: int, kind: str) -> None:
     theirs = DDPMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1,
-        timestep_spacing="leading", prediction_type=kind,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        steps_offset=1,
+        timestep_spacing="leading",
+        prediction_type=kind,
     )
     theirs.set_timesteps(T)
     schedule = NoiseSchedule.scaled_linear(prediction_type=kind)  # type: ignore[arg-type]
@@ -41,8 +56,12 @@ def test_step_equals_diffusers(T: int, kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("T", "t", "coefficients"),
-    [(6, 499, (0.487000748, 0.463826092, 0.556452865)), (12, 582, (0.228429896, 0.705911302, 0.559580345)),
-     (18, 496, (0.182800391, 0.786902312, 0.441219784)), (6, 1, (1, 0, 1e-10))],
+    [
+        (6, 499, (0.487000748, 0.463826092, 0.556452865)),
+        (12, 582, (0.228429896, 0.705911302, 0.559580345)),
+        (18, 496, (0.182800391, 0.786902312, 0.441219784)),
+        (6, 1, (1, 0, 1e-10)),
+    ],
 )
 def test_step_coefficients(T: int, t: int, coefficients: tuple[float, float, float]) -> None:
     zero, one = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
@@ -98,7 +117,13 @@ def test_draws_and_evaluations_in_order() -> None:
         names.append(name)
         return torch.zeros(1, 4, 2, 2)
 
-    sample(lambda z, t, first: z, SCHEDULE, nuts_trajectory(12, 2 / 3, 1 / 2), torch.zeros(1, 4, 2, 2), draw,
-           lambda e: seen.append((e.index, e.t)))
+    sample(
+        lambda z, t, first: z,
+        SCHEDULE,
+        nuts_trajectory(12, 2 / 3, 1 / 2),
+        torch.zeros(1, 4, 2, 2),
+        draw,
+        lambda e: seen.append((e.index, e.t)),
+    )
     assert names == ["start", "renoise", "step1"]
     assert seen == [(0, 999), (1, 582), (2, 499)]

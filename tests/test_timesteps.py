@@ -41,7 +41,9 @@ def test_one_step_ignores_the_window() -> None:
 
 def test_rounded_thirds_give_the_same_steps() -> None:
     for T in (6, 12, 18):
-        assert nuts_trajectory(T, 0.6667, 0.5) == nuts_trajectory(T, F(2, 3), F(1, 2)) == nuts_trajectory(T, 0.6666, 0.5)
+        assert (
+            nuts_trajectory(T, 0.6667, 0.5) == nuts_trajectory(T, F(2, 3), F(1, 2)) == nuts_trajectory(T, 0.6666, 0.5)
+        )
 
 
 def test_half_rounds_to_even() -> None:
@@ -50,8 +52,16 @@ def test_half_rounds_to_even() -> None:
 
 
 @pytest.mark.parametrize(
-    ("T", "t_max", "t_min"), [(0, F(2, 3), F(1, 2)), (6, F(1, 2), F(1, 2)), (6, F(1, 3), F(1, 2)), (6, F(0), F(0)),
-                              (6, F(7, 6), F(1, 2)), (1001, F(2, 3), F(1, 2)), (2, F(1, 4), F(0))]
+    ("T", "t_max", "t_min"),
+    [
+        (0, F(2, 3), F(1, 2)),
+        (6, F(1, 2), F(1, 2)),
+        (6, F(1, 3), F(1, 2)),
+        (6, F(0), F(0)),
+        (6, F(7, 6), F(1, 2)),
+        (1001, F(2, 3), F(1, 2)),
+        (2, F(1, 4), F(0)),
+    ],
 )
 def test_impossible_windows(T: int, t_max: F, t_min: F) -> None:
     with pytest.raises(OptionError):
@@ -65,8 +75,14 @@ def test_impossible_window_names_the_setting() -> None:
 
 @pytest.mark.parametrize(
     ("steps", "expected"),
-    [(1, (999,)), (2, (999, 500)), (3, (999, 666, 333)), (4, (999, 749, 500, 250)),
-     (6, (999, 832, 666, 500, 333, 166)), (10, (999, 899, 799, 699, 599, 500, 400, 300, 200, 100))],
+    [
+        (1, (999,)),
+        (2, (999, 500)),
+        (3, (999, 666, 333)),
+        (4, (999, 749, 500, 250)),
+        (6, (999, 832, 666, 500, 333, 166)),
+        (10, (999, 899, 799, 699, 599, 500, 400, 300, 200, 100)),
+    ],
 )
 def test_uniform(steps: int, expected: tuple[int, ...]) -> None:
     assert uniform_trajectory(steps).timesteps == expected

@@ -1,8 +1,8 @@
 """Faithful enlarging and restoring of photographs: content consistent super-resolution (CCSR).
 
-    from ccsr import CCSRPipeline
-    pipe = CCSRPipeline.from_pretrained("nano")
-    image = pipe("photo.jpg", scale=4).images[0]
+from ccsr import CCSRPipeline
+pipe = CCSRPipeline.from_pretrained("nano")
+image = pipe("photo.jpg", scale=4).images[0]
 """
 
 from importlib import import_module

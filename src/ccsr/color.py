@@ -1,5 +1,7 @@
 """Colours of a result follow the input: two fixes, both on tensors (B, 3, H, W) in 0..1 (ccsr-spec 9)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
@@ -31,4 +33,8 @@ def _coarse(x: Tensor) -> Tensor:
     return x
 
 
-FIXES = {"adain": adain_color_fix, "wavelet": wavelet_color_fix, "none": lambda content, style: content}
+FIXES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "adain": adain_color_fix,
+    "wavelet": wavelet_color_fix,
+    "none": lambda content, style: content,
+}

@@ -48,5 +48,5 @@ class ModelOutputError(CCSRError, ValueError):
     """A network returned values that are no picture: not finite, or all the same."""
 
 
-class MissingExtraError(CCSRError, ImportError):
+class MissingExtraError(CCSRError, ImportError):  # type: ignore[misc] # both have a path
     """An optional dependency is not installed; the hint is the command that installs it."""

@@ -477,7 +477,8 @@ def _encoded(picture: Picture, kind: str, quality: int, depth: str, strip_metada
             image.set_type(pyvips.GValue.blob_type, "exif-data", picture.exif)
         if picture.xmp:
             image.set_type(pyvips.GValue.blob_type, "xmp-data", picture.xmp)
-        if picture.icc and _profile_fits(picture.icc, gray):
+        if picture.icc:
+            # Left out by libvips itself where it is a grey profile and the format makes RGB of grey.
             image.set_type(pyvips.GValue.blob_type, "icc-profile-data", picture.icc)
     data: bytes
     if kind == "png":

@@ -122,9 +122,7 @@ def decode(networks: Networks, latent: Tensor, settings: Settings) -> Tensor:
     """Picture of a scaled latent, (1, 3, H, W) float32, not clamped; checked to be finite."""
     vae = networks.vae
     factor = Fraction(codec.latent_factor(vae))
-    decoded = run_tiled(
-        [vae.decoder], lambda x: codec.decode(vae, x[0]), [latent], settings.decode_tiles, factor
-    )
+    decoded = run_tiled([vae.decoder], lambda x: codec.decode(vae, x[0]), [latent], settings.decode_tiles, factor)
     if not bool(torch.isfinite(decoded).all()):
         raise ModelOutputError("the network returned values that are not finite", hint="try --dtype fp32")
     return decoded
@@ -167,9 +165,7 @@ def denoise(networks: Networks, z_t: Tensor, t: int, z_lq: Tensor, embedding: Te
     dtype = networks.unet.dtype
     z_t, z_lq = z_t.to(dtype), z_lq.to(dtype)
     prompt = embedding.to(z_t.device, dtype).repeat(len(z_t) // len(embedding), 1, 1)
-    down, mid = networks.controlnet(
-        z_t, t, encoder_hidden_states=prompt, controlnet_cond=z_lq, return_dict=False
-    )
+    down, mid = networks.controlnet(z_t, t, encoder_hidden_states=prompt, controlnet_cond=z_lq, return_dict=False)
     output: Tensor = networks.unet(
         z_t,
         t,

@@ -54,7 +54,12 @@ class Option:
         try:
             parsed = self._convert(value)
         except (ValueError, TypeError, ZeroDivisionError, KeyError) as error:
-            kind = {int: "a whole number", float: "a number", Fraction: "a number or a fraction such as 2/3"}
+            kind = {
+                bool: "true or false",
+                int: "a whole number",
+                float: "a number",
+                Fraction: "a number or a fraction such as 2/3",
+            }
             expected = " or ".join((*self.words, kind.get(self.kind, "text")))
             raise OptionError(f"{self.flag} is {value!r}", hint=f"expected {expected}") from error
         if self.choices is not None and parsed not in self.choices:
@@ -92,12 +97,20 @@ class UpscaleOptions:
     """What to do with a picture. Every field is an option of each door that its metadata names."""
 
     model: str = _option(
-        "nano", "which weights: a name, a folder, or a hub id", "model", short="-m", unit="NAME|FOLDER|HUB-ID",
+        "nano",
+        "which weights: a name, a folder, or a hub id",
+        "model",
+        short="-m",
+        unit="NAME|FOLDER|HUB-ID",
         affects_bytes=False,  # a job's hash holds the weights' own hash, wherever they lie
     )
     base_model: str | None = _option(
-        None, "folder of the base model, for weights in the published layout", "model", unit="FOLDER",
-        doors=LOCAL_DOORS, affects_bytes=False,
+        None,
+        "folder of the base model, for weights in the published layout",
+        "model",
+        unit="FOLDER",
+        doors=LOCAL_DOORS,
+        affects_bytes=False,
     )
     scale: Fraction = _option(
         Fraction(4), "ratio of output to input side, fractions allowed", "size", minimum=1, maximum=8, short="-s"
@@ -112,56 +125,87 @@ class UpscaleOptions:
         None, "output size in megapixels instead of a scale (aspect kept)", "size", minimum=1e-6
     )
     blend: float = _option(
-        1.0, "share of the result; the rest is the enlarged input: a brake on invented detail", "result",
-        minimum=0, maximum=1,
+        1.0,
+        "share of the result; the rest is the enlarged input: a brake on invented detail",
+        "result",
+        minimum=0,
+        maximum=1,
     )
     steps: int = _option(
-        1, "evaluations of the network: 1 is the most faithful and fastest, up to 4 adds detail; 1 to 999 with"
-        " --sampling uniform", "method", minimum=1, maximum=999,
+        1,
+        "evaluations of the network: 1 is the most faithful and fastest, up to 4 adds detail; 1 to 999 with"
+        " --sampling uniform",
+        "method",
+        minimum=1,
+        maximum=999,
     )
     T: int | None = _option(None, "grid of the paper; excludes --steps", "method", minimum=1, maximum=1000)
     t_max: Fraction | None = _option(
-        None, "where the chain goes on after its first estimate, as a share of T (default 2/3)", "method",
-        minimum=0, maximum=1,
+        None,
+        "where the chain goes on after its first estimate, as a share of T (default 2/3)",
+        "method",
+        minimum=0,
+        maximum=1,
     )
     t_min: Fraction | None = _option(
         None, "where the chain ends, as a share of T (default 1/2)", "method", minimum=0, maximum=1
     )
     sampling: str = _option(
-        "nuts", "non-uniform timesteps of the paper, or evenly spaced ones (its ablation V1)", "method",
+        "nuts",
+        "non-uniform timesteps of the paper, or evenly spaced ones (its ablation V1)",
+        "method",
         choices=("nuts", "uniform"),
     )
     seed: int = _option(0, "the same seed gives the same bytes", "method", minimum=0, maximum=2**63 - 1)
     samples: int = _option(
-        1, "number of results per picture, each with noise of its own", "result", minimum=1,
+        1,
+        "number of results per picture, each with noise of its own",
+        "result",
+        minimum=1,
         affects_bytes=False,
     )
     color_fix: str | None = _option(
-        None, "how colours follow the input (default: as the model folder says)", "result",
+        None,
+        "how colours follow the input (default: as the model folder says)",
+        "result",
         choices=("adain", "wavelet", "none"),
     )
     prompt: str | None = _option(None, "text for models with a text encoder", "method")
     negative_prompt: str | None = _option(None, "text to stay away from, with --guidance above 1", "method")
     guidance: float = _option(1.0, "classifier-free guidance; 1 is off", "method", minimum=1, maximum=30)
     tile: int | str = _option(
-        "auto", "output pixels of a tile of the denoiser; auto, none or a number", "memory", unit="PX",
-        words=("auto", "none"), minimum=64,
+        "auto",
+        "output pixels of a tile of the denoiser; auto, none or a number",
+        "memory",
+        unit="PX",
+        words=("auto", "none"),
+        minimum=64,
     )
     vae_tile: int | str = _option(
-        "auto", "output pixels of a tile of the VAE; auto, none or a number", "memory", unit="PX",
-        words=("auto", "none"), minimum=64,
+        "auto",
+        "output pixels of a tile of the VAE; auto, none or a number",
+        "memory",
+        unit="PX",
+        words=("auto", "none"),
+        minimum=64,
     )
     overlap: float | str = _option(
-        "auto", "share of a tile that its neighbour covers too; auto is a margin of the receptive field", "memory",
-        words=("auto",), minimum=0, maximum=0.9,
+        "auto",
+        "share of a tile that its neighbour covers too; auto is a margin of the receptive field",
+        "memory",
+        words=("auto",),
+        minimum=0,
+        maximum=0.9,
     )
     device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps", "machine", doors=LOCAL_DOORS)
-    dtype: str = _option(
-        "auto", "number format of the networks", "machine", choices=("auto", "fp32", "bf16", "fp16")
-    )
+    dtype: str = _option("auto", "number format of the networks", "machine", choices=("auto", "fp32", "bf16", "fp16"))
     threads: int | None = _option(
-        None, "CPU threads; a result's last bits depend on it (default: the cores)", "machine", minimum=1,
-        maximum=1024, doors=LOCAL_DOORS,
+        None,
+        "CPU threads; a result's last bits depend on it (default: the cores)",
+        "machine",
+        minimum=1,
+        maximum=1024,
+        doors=LOCAL_DOORS,
     )
     compat: str = _option(
         "none", "option values of the published programs, for comparisons", "method", choices=("none", "v2")
@@ -171,17 +215,26 @@ class UpscaleOptions:
     )
     start_index: int = _option(999, "index of the first evaluation", "method", minimum=1, maximum=999, hidden=True)
     min_size: int | None = _option(
-        None, "shortest output side that is processed (default: as the model folder says)", "size", minimum=8,
+        None,
+        "shortest output side that is processed (default: as the model folder says)",
+        "size",
+        minimum=8,
         hidden=True,
     )
     intermediates: bool = _option(False, "also write the decoded estimate of each step", "result", doors=LOCAL_DOORS)
     format: str | None = _option(
-        None, "file format of results (default: as the input)", "files",
-        choices=("png", "jpeg", "webp", "tiff", "avif"), doors=("cli", "http"),
+        None,
+        "file format of results (default: as the input)",
+        "files",
+        choices=("png", "jpeg", "webp", "tiff", "avif"),
+        doors=("cli", "http"),
     )
     quality: int = _option(95, "quality of lossy formats", "files", minimum=1, maximum=100, doors=("cli", "http"))
     depth: str = _option(
-        "auto", "bits per channel of results; auto is the input's", "files", choices=("auto", "8", "16"),
+        "auto",
+        "bits per channel of results; auto is the input's",
+        "files",
+        choices=("auto", "8", "16"),
         doors=("cli", "http"),
     )
     strip_metadata: bool = _option(False, "leave EXIF, XMP and ICC out of results", "files", doors=("cli", "http"))
@@ -250,5 +303,5 @@ def _kind(hint: Any) -> type:
     """The type of a given value: `int | str` is a number beside words, `int | None` an optional number."""
     if isinstance(hint, types.UnionType):
         named = [t for t in typing.get_args(hint) if t is not type(None)]
-        return named[0]  # type: ignore[no-any-return]
-    return hint  # type: ignore[no-any-return]
+        return named[0]
+    return hint

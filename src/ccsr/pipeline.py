@@ -25,7 +25,7 @@ from ccsr.options import UpscaleOptions, options_of
 from ccsr.plan import Plan, make_plan
 from ccsr.sampler import Evaluation, NoiseSchedule
 from ccsr.timesteps import trajectory_of
-from ccsr.weights import Model, ModelDescription, encode_prompt, load_model, pack_networks
+from ccsr.weights import Model, ModelDescription, encode_prompt, load_model, save_model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Progress = Callable[[int, int, str], None]
@@ -64,21 +64,23 @@ class CCSRPipeline(DiffusionPipeline):
 
     model_cpu_offload_seq = "controlnet->unet->vae"
 
+    # No modules and no config, so no arguments of the constructor: diffusers takes those for components to move.
+    embeddings: dict[str, Tensor]
+    """Any of empty, positive and negative: (1, tokens, width)."""
+    description: ModelDescription
+
     def __init__(
         self,
         unet: UNet2DConditionModel,
         controlnet: LatentControlNet,
         vae: AutoencoderKL,
         scheduler: DDPMScheduler,
-        embeddings: dict[str, Tensor],
-        description: ModelDescription,
     ) -> None:
         super().__init__()
         self.register_modules(unet=unet, controlnet=controlnet, vae=vae, scheduler=scheduler)
-        self.embeddings, self.description = embeddings, description
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | Path = "nano",
         *,
@@ -103,25 +105,15 @@ class CCSRPipeline(DiffusionPipeline):
         for network in (model.unet, model.controlnet, model.vae):
             network.to(memory_format=torch.channels_last)
         scheduler = DDPMScheduler.from_config(model.scheduler_config)
-        return cls(model.unet, model.controlnet, model.vae, scheduler, model.embeddings, model.description)
+        pipeline = cls(model.unet, model.controlnet, model.vae, scheduler)
+        pipeline.embeddings, pipeline.description = model.embeddings, model.description
+        return pipeline
 
     def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:
         """Write a model folder that `from_pretrained` reads, weights in the dtype they have now."""
-        d = self.description
-        pack_networks(
-            Path(save_directory),
-            unet=self.unet,
-            controlnet=self.controlnet,
-            vae=self.vae,
-            scheduler_config=self.scheduler.config,
-            embeddings=self.embeddings,
-            min_size=d.min_size,
-            color_fix=d.color_fix,
-            name=d.name,
-            source=d.source,
-            licence=d.licence,
-            dtype="fp32" if self.unet.dtype == torch.float32 else "bf16",
-        )
+        scheduler = dict(self.scheduler.config)
+        model = Model(self.unet, self.controlnet, self.vae, scheduler, self.embeddings, self.description)
+        save_model(model, Path(save_directory))
 
     def __call__(
         self,
@@ -184,16 +176,19 @@ class CCSRPipeline(DiffusionPipeline):
         """
         if plan.device == "cpu" and torch.get_num_threads() != plan.threads:
             torch.set_num_threads(plan.threads)
-        self.to(plan.device, DTYPES[plan.dtype])
+        self._move(torch.device(plan.device), DTYPES[plan.dtype])
         compat = COMPAT[options.compat]
         started = time.perf_counter()
-        prepared = prepare(picture, plan.output_width, plan.output_height, self._minimum(options, compat), compat,
-                           self.size_multiple)
+        prepared = prepare(
+            picture, plan.output_width, plan.output_height, self._minimum(options, compat), compat, self.size_multiple
+        )
         trajectory = trajectory_of(options.sampling, options.steps, options.T, options.t_max, options.t_min)
         settings = Settings(
             trajectory,
             compat,
-            *(self._tiles(plan, which, compat) for which in ("tile", "encode", "decode")),
+            denoise_tiles=self._tiles(plan, "denoise", compat),
+            encode_tiles=self._tiles(plan, "encode", compat),
+            decode_tiles=self._tiles(plan, "decode", compat),
             start_from_lq=options.start_point == "lq",
             start_index=options.start_index,
         )
@@ -245,19 +240,26 @@ class CCSRPipeline(DiffusionPipeline):
         """Pixels that a padded side is a multiple of: the VAE's factor times the UNet's."""
         return latent_factor(self.vae) * 2 ** (len(self.unet.config.block_out_channels) - 1)
 
+    def _move(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Bring the networks to the plan's device and number format, where they are not there yet."""
+        for network in (self.unet, self.controlnet, self.vae):
+            # Offloaded networks come to their device by themselves.
+            if network.dtype != dtype or (network.device != device and not hasattr(network, "_hf_hook")):
+                torch.nn.Module.to(network, device, dtype)
+
     def _minimum(self, options: UpscaleOptions, compat: Compat) -> int | None:
         return options.min_size or compat.min_size or self.description.min_size
 
     def _tiles(self, plan: Plan, which: str, compat: Compat) -> TileSettings | None:
         """Tiles of one part in the pixels of the tensor that it cuts: the picture's or the latent's."""
-        pixels = plan.tile if which == "tile" else plan.vae_tile
+        pixels = plan.tile if which == "denoise" else plan.vae_tile
         if pixels is None:
             return None
         factor = latent_factor(self.vae)
         unit = factor if compat.stretch else self.size_multiple
         tile = max(unit, pixels // unit * unit)
         # A margin of the receptive field: that of the UNet is twice the VAE's, in latent pixels.
-        margin = (32 if which == "tile" else 16) * factor
+        margin = (32 if which == "denoise" else 16) * factor
         share = compat.overlap if plan.overlap is None else plan.overlap
         overlap = min(margin, tile // 2) if share is None else tile * share
         stride = max(unit, round((tile - overlap) / unit) * unit)
@@ -276,9 +278,7 @@ class CCSRPipeline(DiffusionPipeline):
         texts = {"positive": options.prompt, "negative": options.negative_prompt}
         chosen: dict[str, Tensor | None] = {}
         for which, text in texts.items():
-            chosen[which] = (
-                self.embeddings.get(which) if text is None else encode_prompt(self.description, text)
-            )
+            chosen[which] = self.embeddings.get(which) if text is None else encode_prompt(self.description, text)
         positive = chosen["positive"] if chosen["positive"] is not None else self.embeddings.get("empty")
         if positive is None:
             raise OptionError(f"{name} has no text embedding to start from", hint="pack it again with ccsr models pack")
@@ -310,8 +310,9 @@ def prepare(
         lq_up = resample.published_resizes(images.to_uint8(picture), int(scale), minimum or 8)
         return Prepared(lq_up.astype(np.float32) / 255, lq_up.shape[1], lq_up.shape[0], [])
     inner = resample.size_with_minimum(width, height, minimum) if minimum else (width, height)
-    warnings = [f"processed at {inner[0]}x{inner[1]}, the model's minimum, and reduced"] if inner != (
-        width, height) else []
+    warnings = (
+        [f"processed at {inner[0]}x{inner[1]}, the model's minimum, and reduced"] if inner != (width, height) else []
+    )
     lq_up = resample.enlarge(picture, *inner)
     return Prepared(resample.pad_to_multiple(lq_up, multiple), *inner, warnings)
 

@@ -89,15 +89,15 @@ def resolve_machine(options: UpscaleOptions) -> tuple[str, str, int]:
     kind = device.partition(":")[0]
     if kind not in TILE_BUDGET:
         raise OptionError(f"--device is {device!r}", hint="choose auto, cpu, cuda, cuda:N or mps")
-    if (kind == "cuda" and not torch.cuda.is_available()) or (
-        kind == "mps" and not torch.backends.mps.is_available()
-    ):
+    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
         raise OptionError(f"--device {device} is not available here", hint="use --device cpu")
     dtype = options.dtype
     if dtype == "auto":
         dtype = ("bf16" if has_bf16() else "fp32") if kind == "cpu" else "fp16" if kind == "cuda" else "fp32"
-    threads = options.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (
-        options.threads or os.cpu_count() or 1
+    threads = (
+        options.threads or len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else (options.threads or os.cpu_count() or 1)
     )
     return device, dtype, threads
 
@@ -113,9 +113,10 @@ def make_plan(width: int, height: int, options: UpscaleOptions, model: "ModelDes
     output_width, output_height = output_size(width, height, options)
     pixel_bytes = model.activation_bytes * BYTES[dtype] // 4
     auto = max(512, isqrt(int(TILE_BUDGET[device.partition(":")[0]] / pixel_bytes)) // 64 * 64)
-    tiles = [_tile(value, auto, output_width, output_height) for value in (options.tile, options.vae_tile)]
-    computed = min(max(t or 0 for t in tiles) ** 2 if None not in tiles else output_width * output_height,
-                   output_width * output_height)
+    tile, vae_tile = (_tile(value, auto, output_width, output_height) for value in (options.tile, options.vae_tile))
+    # Whatever is not tiled is computed in one piece.
+    pixels = output_width * output_height
+    computed = min(pixels, max(pixels if t is None else t * t for t in (tile, vae_tile)))
     # Input, enlarged input, result and their float copies, and what the blending holds.
     memory = int(
         sum(model.parameters.values()) * BYTES[dtype]
@@ -133,10 +134,10 @@ def make_plan(width: int, height: int, options: UpscaleOptions, model: "ModelDes
     trajectory = trajectory_of(options.sampling, options.steps, options.T, options.t_max, options.t_min)
     evaluations = len(trajectory.timesteps) * (2 if options.guidance > 1 else 1)
     per_pixel = model.flops_per_pixel
-    flops = output_width * output_height * (
-        per_pixel["encode"] + per_pixel["decode"] + per_pixel["denoise"] * evaluations
+    flops = (
+        output_width * output_height * (per_pixel["encode"] + per_pixel["decode"] + per_pixel["denoise"] * evaluations)
     )
-    return Plan(device, dtype, threads, *tiles, overlap, output_width, output_height, memory, flops)
+    return Plan(device, dtype, threads, tile, vae_tile, overlap, output_width, output_height, memory, flops)
 
 
 def _tile(value: int | str, auto: int, width: int, height: int) -> int | None:
@@ -166,7 +167,7 @@ def machine_flops(device: str, dtype: str, threads: int) -> float:
     torch.set_num_threads(threads)
     with torch.inference_mode():
         x = torch.randn(1, 64, 128, 128, device=device).to(kinds[dtype], memory_format=torch.channels_last)
-        layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(device, kinds[dtype], memory_format=torch.channels_last)
+        layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(device, kinds[dtype])
         float(layer(x).sum())
         started, runs = time.perf_counter(), 5
         for _ in range(runs):

@@ -6,7 +6,7 @@ the paper's T is index 999. Source: the paper, III-B and III-D; ccsr-spec 1.2, 1
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -86,7 +86,8 @@ def ddpm_step(schedule: NoiseSchedule, z_t: Tensor, x0: Tensor, t: int, previous
     return mean + variance.sqrt() * noise
 
 
-class Evaluation(NamedTuple):
+@dataclass(frozen=True)
+class Evaluation:
     """One call of the network, as `on_evaluation` sees it."""
 
     index: int

@@ -6,6 +6,7 @@ Lengths are pixels of the tensor that is cut. Tiles of one grid have one size, s
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from math import pi
 
 import torch
@@ -51,7 +52,7 @@ def spans(length: int, tile: int, stride: int) -> tuple[Span, ...]:
     if starts[-1] + tile < length:
         starts.append(length - tile)
     # Cores meet in the middle of each overlap.
-    borders = [0, *((a + tile + b) // 2 for a, b in zip(starts, starts[1:], strict=False)), length]
+    borders = [0, *((a + tile + b) // 2 for a, b in pairwise(starts)), length]
     return tuple(Span(s, tile, borders[i] - s, borders[i + 1] - s) for i, s in enumerate(starts))
 
 
@@ -95,7 +96,7 @@ def map_tiles(
     total = weights = None
     for row, column in grid.tiles:
         out = function([grid.cut(x, (row, column)) for x in inputs])
-        weight = window(*out.shape[-2:], symmetric).to(out.device)
+        weight = window(out.shape[-2], out.shape[-1], symmetric).to(out.device)
         if total is None or weights is None:
             size = (int(height * factor), int(width * factor))
             total = out.new_zeros((*out.shape[:2], *size), dtype=torch.float32)

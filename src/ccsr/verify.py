@@ -92,16 +92,16 @@ class Recipe:
 
     def weight(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """One parameter; its checksum is compared where one is recorded."""
-        n = self.normal(name, shape)
+        n = self.normal(name, shape).numpy()
         if len(shape) == 1:
             value = 1 + np.float32(0.1) * n if name.endswith("weight") else np.float32(0.02) * n
         else:
             gain = next((g for part, g in reversed(self.gains.items()) if part in name), 1.0)
             value = n * np.float32(gain / np.sqrt(np.prod(shape[1:])))
         expected = self.checksums.get(name)
-        if expected and hashlib.sha256(value.numpy().tobytes()).hexdigest() != expected:
+        if expected and hashlib.sha256(value.tobytes()).hexdigest() != expected:
             raise WeightsError(f"the recipe gives other values for {name} than were recorded")
-        return value
+        return torch.from_numpy(value)
 
     def fill(self, module: str, build: Callable[[], nn.Module]) -> Any:
         """A network built without memory and filled tensor by tensor."""

@@ -50,14 +50,23 @@ class Parser(argparse.ArgumentParser):
         Raises:
             OptionError: an unknown option, or one without its value.
         """
-        known, rest = self.parse_known_intermixed_args(list(argv))
+        words = list(argv)
+        end = words.index("--") if "--" in words else len(words)
+        known, rest = self.parse_known_intermixed_args(words[:end])
         for word in rest:
-            flag = word.partition("=")[0]
-            close = get_close_matches(flag, self.visible_flags(), 1)
-            raise OptionError(
-                f"no option is called {flag}" if word.startswith("-") else f"{word} is one argument too many",
-                hint=f"did you mean {close[0]}?" if close else f"{self.prog} --help lists what there is",
-            )
+            if word.startswith("-"):
+                flag = word.partition("=")[0]
+                close = get_close_matches(flag, self.visible_flags(), 1)
+                hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists what there is"
+                raise OptionError(f"no option is called {flag}", hint=hint)
+        # Names that follow `--` may begin with a dash; argparse forgets that when words and options mix.
+        rest += words[end + 1 :]
+        for action in self._actions:
+            if not action.option_strings:
+                setattr(known, action.dest, [*getattr(known, action.dest), *rest])
+                rest = []
+        if rest:
+            raise OptionError(f"{rest[0]} is one argument too many", hint=f"{self.prog} --help lists what there is")
         return known
 
     def visible_actions(self) -> list[argparse.Action]:

@@ -106,11 +106,15 @@ class Reporter:
         elif self._lines and record.status == "skipped":
             say(f"skipped: {record.output} was made before")
 
-    def end(self, summary: "Summary") -> None:
-        """Take the bar away and say how it went."""
-        if self._bar:
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar in _bars:
             self._bar.close()
             _bars.remove(self._bar)
+
+    def end(self, summary: "Summary") -> None:
+        """Say how it went."""
+        self.close()
         if self._quiet:
             return
         counts = f"{summary.done} done, {summary.skipped} skipped, {summary.failed} failed in {summary.seconds:.1f} s"

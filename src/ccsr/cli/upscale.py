@@ -80,19 +80,24 @@ def run(arguments: argparse.Namespace, load_pipeline: "Callable[[UpscaleOptions]
             _print_json(event.record.as_json())
         reporter(event)
 
-    summary = runner.Summary()
     try:
         summary = runner.run(job, lambda: (load_pipeline or _load_pipeline)(options), options, listen, tasks)
     finally:
-        reporter.end(summary)
+        reporter.close()
+    reporter.end(summary)
     if arguments.json:
         _print_json(summary.as_json())
     return 130 if summary.interrupted else 1 if summary.failed else 0
 
 
 def _load_pipeline(options: UpscaleOptions) -> "Upscaler":
+    from diffusers.utils import logging
+
     from ccsr.pipeline import DTYPES, CCSRPipeline
     from ccsr.plan import resolve_machine
+
+    # Its advice is for programmers, and would stand between our lines.
+    logging.set_verbosity_error()
 
     device, dtype, _ = resolve_machine(options)
     return CCSRPipeline.from_pretrained(

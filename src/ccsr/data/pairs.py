@@ -1,6 +1,6 @@
 """Pairs of a good crop and its degraded self, made while the network trains."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -46,7 +46,8 @@ def enlarge(lq: Tensor, factor: int = 4) -> Tensor:
 def draw_pairs(pictures: np.ndarray, config: PairConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """A batch: gt (B, 3, crop, crop) and lq (B, 3, crop / 4, crop / 4), float in 0..1."""
     degradation = RealESRGANDegradation()
-    gts, lqs = [], []
+    gts: list[Tensor] = []
+    lqs: list[Tensor] = []
     while len(gts) < config.batch:
         region = torch.from_numpy(random_crops(pictures, rng, 1, config.region)[0]).float() / 255
         light = rng.random() < config.light_share
@@ -58,7 +59,7 @@ def draw_pairs(pictures: np.ndarray, config: PairConfig, rng: np.random.Generato
     return torch.stack(gts), torch.stack(lqs)
 
 
-def pair_stream(pictures: np.ndarray, config: PairConfig, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def pair_stream(pictures: np.ndarray, config: PairConfig, seed: int) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Endless batches; the next one is made by a thread while the current one is used."""
     with ThreadPoolExecutor(1) as pool:
         rng = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ SUFFIXES = {".avif", ".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg"}
 
 
 def list_pictures(folder: Path, manifest: Path | None = None, without_licence: str | None = None) -> list[Path]:
-    """Pictures of `folder` in name order; with a manifest (CSV: file, licence, ...), those whose licence lacks a text."""
+    """Pictures of `folder` in name order; with a manifest (CSV), those whose licence lacks a text."""
     if manifest is None:
         return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     with manifest.open(newline="", encoding="utf-8") as lines:
@@ -43,6 +43,6 @@ def random_crops(pictures: np.ndarray, rng: np.random.Generator, count: int, siz
     side = pictures.shape[1]
     for i in range(count):
         n, y, x = rng.integers(len(pictures)), rng.integers(side - size + 1), rng.integers(side - size + 1)
-        crop = np.rot90(pictures[n, y : y + size, x : x + size], rng.integers(4))
+        crop = np.rot90(pictures[n, y : y + size, x : x + size], int(rng.integers(4)))
         crops[i] = (crop[:, ::-1] if rng.integers(2) else crop).transpose(2, 0, 1)
     return crops

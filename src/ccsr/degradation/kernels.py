@@ -19,9 +19,7 @@ def blur(size: int, kind: str, sigma_x: float, sigma_y: float, rotation: float, 
     axis = np.arange(size) - (size - 1) / 2
     u = np.stack(np.meshgrid(axis, axis), axis=-1)
     if kind.endswith("aniso"):
-        turn = np.array(
-            [[math.cos(rotation), -math.sin(rotation)], [math.sin(rotation), math.cos(rotation)]]
-        )
+        turn = np.array([[math.cos(rotation), -math.sin(rotation)], [math.sin(rotation), math.cos(rotation)]])
         covariance = turn @ np.diag([sigma_x**2, sigma_y**2]) @ turn.T
     else:
         covariance = np.eye(2) * sigma_x**2

@@ -66,12 +66,12 @@ class RealESRGANDegradation:
         x = gt[None]
         x = _filter(x, _draw_kernel(first, rng))
         x = _resize(x, _draw_scale(first, rng), rng, x.shape[-2], x.shape[-1])
-        x = _jpeg(_add_noise(x, first, rng), rng.integers(first.jpeg[0], first.jpeg[1] + 1))
+        x = _jpeg(_add_noise(x, first, rng), int(rng.integers(first.jpeg[0], first.jpeg[1] + 1)))
         if rng.random() < second.blur_share:
             x = _filter(x, _draw_kernel(second, rng))
         x = _resize(x, _draw_scale(second, rng), rng, height, width)
         x = _add_noise(x, second, rng)
-        quality = rng.integers(second.jpeg[0], second.jpeg[1] + 1)
+        quality = int(rng.integers(second.jpeg[0], second.jpeg[1] + 1))
         final = _draw_final(rng)
         if rng.random() < 0.5:
             x = _jpeg(_filter(_to(x, height, width, rng), final), quality)
@@ -151,6 +151,6 @@ def _add_noise(x: Tensor, stage: Stage, rng: np.random.Generator) -> Tensor:
 def _jpeg(x: Tensor, quality: int) -> Tensor:
     picture = (x[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=int(quality))
+    Image.fromarray(picture).save(file, "JPEG", quality=quality)
     decoded = np.asarray(Image.open(file)).transpose(2, 0, 1)
     return torch.from_numpy(np.ascontiguousarray(decoded))[None].float() / 255

@@ -442,9 +442,12 @@ class _Worker:
             dtype=plan.dtype if plan else None,
             device=plan.device if plan else None,
             threads=plan.threads if plan else None,
-            seconds={name: round(value, 3) for name, value in (seconds or {}).items()},
+            seconds={name: round(value, 3) for name, value in {**_NO_SECONDS, **(seconds or {})}.items()},
             warnings=tuple(warnings),
         )
+
+
+_NO_SECONDS = dict.fromkeys(("load", "encode", "denoise", "decode", "color", "save"), 0.0)
 
 
 def _changes(entry: Entry) -> list[str]:

@@ -6,7 +6,6 @@ from typing import Any
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import nn
 
-
 _STOCK = signature(ControlNetModel.__init__)
 
 
@@ -53,11 +52,14 @@ LatentControlNet.__init__.__signature__ = _STOCK.replace(  # type: ignore[attr-d
 )
 
 
+_SHARED = """
+    in_channels flip_sin_to_cos freq_shift down_block_types mid_block_type only_cross_attention block_out_channels
+    layers_per_block downsample_padding mid_block_scale_factor act_fn norm_num_groups norm_eps cross_attention_dim
+    transformer_layers_per_block attention_head_dim num_attention_heads use_linear_projection class_embed_type
+    upcast_attention resnet_time_scale_shift
+"""
+
+
 def controlnet_keys() -> frozenset[str]:
     """Names of the UNet's constructor arguments that its ControlNet shares."""
-    return frozenset(
-        "in_channels flip_sin_to_cos freq_shift down_block_types mid_block_type only_cross_attention"
-        " block_out_channels layers_per_block downsample_padding mid_block_scale_factor act_fn norm_num_groups norm_eps"
-        " cross_attention_dim transformer_layers_per_block attention_head_dim num_attention_heads use_linear_projection"
-        " class_embed_type upcast_attention resnet_time_scale_shift".split()
-    )
+    return frozenset(_SHARED.split())

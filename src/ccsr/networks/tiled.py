@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -126,15 +126,15 @@ def fixed_norms(modules: Sequence[nn.Module], gathered: Gathered) -> Iterator[No
 
 
 @contextmanager
-def _replaced(modules: Sequence[nn.Module], forward) -> Iterator[None]:  # type: ignore[no-untyped-def]
+def _replaced(modules: Sequence[nn.Module], forward: Any) -> Iterator[None]:
     norms = norms_of(modules)
     for norm in norms:
-        norm.forward = forward.__get__(norm)  # type: ignore[method-assign]
+        setattr(norm, "forward", forward.__get__(norm))  # noqa: B010 -- a method, of this one object
     try:
         yield
     finally:
         for norm in norms:
-            del norm.forward  # type: ignore[method-assign]
+            del norm.forward
 
 
 def _grouped(norm: GroupNorm, x: Tensor) -> Tensor:

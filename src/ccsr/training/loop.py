@@ -43,6 +43,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
+        """Take in the module's present weights; the first ones count more, so that a short run has an average too."""
         self.count += 1
         weight = 1 - min(self.decay, self.count / (self.count + 10))
         for name, value in module.state_dict().items():
@@ -96,7 +97,7 @@ def fit(
             terms = losses(step)
             total = torch.stack(list(terms.values())).sum()
             optimizer.zero_grad(set_to_none=True)
-            total.backward()
+            total.backward()  # type: ignore[no-untyped-call]
             norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
             if torch.isfinite(norm):
                 optimizer.step()

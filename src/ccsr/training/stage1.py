@@ -46,9 +46,7 @@ class Denoiser(nn.Module):
     def forward(self, z_t: Tensor, t: Tensor, z_lq: Tensor) -> Tensor:
         """Network output, (B, C, h, w)."""
         prompt = self.prompt.expand(len(z_t), -1, -1)
-        down, mid = self.controlnet(
-            z_t, t, encoder_hidden_states=prompt, controlnet_cond=z_lq, return_dict=False
-        )
+        down, mid = self.controlnet(z_t, t, encoder_hidden_states=prompt, controlnet_cond=z_lq, return_dict=False)
         out: Tensor = self.unet(
             z_t,
             t,
@@ -89,7 +87,8 @@ def train_stage1(
     denoiser = Denoiser.fresh(config.unet)
     if config.start:
         denoiser.load_state_dict(load_file(config.start))
-    denoiser.to(memory_format=torch.channels_last)
+    for network in (denoiser.unet, denoiser.controlnet):
+        network.to(memory_format=torch.channels_last)
     rng = np.random.default_rng(config.loop.seed)
     stream = pair_stream(pictures, config.pairs, config.loop.seed + 1)
     at_T = round(config.share_at_T * config.pairs.batch)
@@ -136,7 +135,7 @@ def super_resolve(
     z_lq = codec.draw_latent(vae, moments, draw("posterior"))
 
     def predict(z_t: Tensor, t: int, first: bool) -> Tensor:
-        return denoiser(z_t, torch.full((len(z_t),), t), z_lq)  # type: ignore[no-any-return]
+        return denoiser(z_t, torch.full((len(z_t),), t), z_lq)
 
     return sample(predict, schedule, nuts_trajectory(T, 2 / 3, 1 / 2), z_lq, draw)
 
@@ -166,5 +165,3 @@ def sr_scores(
         scores["s1_rgb"].append(psnr(fixed, gt))
         scores["seed_std"].append(float((one - other).abs().mean()))
     return {name: round(float(np.mean(values)), 4) for name, values in scores.items()}
-
-

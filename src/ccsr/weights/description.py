@@ -10,7 +10,7 @@ from ccsr.log import get_logger
 from ccsr.weights.cost import activation_bytes, flops_per_pixel
 from ccsr.weights.files import read_json, read_safetensors_header
 from ccsr.weights.layouts import NETWORKS, Layout, find_layout, weights_file
-from ccsr.weights.manifest import MANIFEST, differences, file_sha256, model_sha256, read_manifest
+from ccsr.weights.manifest import MANIFEST, differences, file_sha256, model_sha256, names_below, read_manifest
 from ccsr.weights.registry import find_folder, known_models
 
 logger = get_logger("weights")
@@ -86,18 +86,12 @@ def describe(name: str | Path, base_model: str | Path | None = None) -> ModelDes
             f"min_size {min_size!r} or color_fix {color_fix!r} makes no sense", path=folder / "model_index.json"
         )
     shapes = {network: _shapes(weights_file(layout.networks[network])) for network in NETWORKS}
-    stored = manifest.get("files")
-    hashes = (
-        {file: entry["sha256"] for file, entry in stored.items()}
-        if stored
-        else {file: file_sha256(path) for file, path in _existing(layout).items()}
-    )
     given = name if folder != Path(name).expanduser() else folder.resolve().name
     return ModelDescription(
         name=str(manifest.get("name") or given),
         folder=folder,
         kind=layout.kind,
-        sha256=model_sha256(hashes),
+        sha256=model_sha256(_hashes(layout, folder, manifest)),
         source=str(manifest.get("source") or "unknown"),
         licence=str(manifest.get("licence") or "unknown"),
         min_size=min_size,
@@ -136,12 +130,12 @@ def verify_model(name: str) -> list[str]:
     return list(differences(folder, manifest["files"]))
 
 
-def _existing(layout: Layout) -> dict[str, Path]:
-    files = layout.files()
-    for path in files.values():
-        if not path.is_file():
-            raise WeightsError("the file is missing", path=path)
-    return files
+def _hashes(layout: Layout, folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
+    """Hash of each file by its name: the manifest's, or made here for a folder that has none."""
+    if manifest:
+        return {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    files = {name: folder / name for name in names_below(folder)} if layout.kind == "packed" else layout.files()
+    return {name: file_sha256(path) for name, path in files.items()}
 
 
 def _embedding_names(layout: Layout) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def write_manifest(folder: Path, **facts: Any) -> None:
     """Write the manifest of all files below `folder`, with `facts` (name, source, licence) in front."""
     files = {
         name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size}
-        for name in _names_below(folder)
+        for name in names_below(folder)
     }
     content = {"format": FORMAT, **facts, "files": files}
     (folder / MANIFEST).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -94,10 +94,10 @@ def differences(folder: Path, files: Mapping[str, Mapping[str, Any]], *, quick: 
         elif not (quick and size > _SMALL) and file_sha256(path) != entry["sha256"]:
             yield f"{name}: changed: its SHA-256 is not the manifest's"
     if not quick:
-        yield from (f"{name}: surplus: not in the manifest" for name in _names_below(folder) if name not in files)
+        yield from (f"{name}: surplus: not in the manifest" for name in names_below(folder) if name not in files)
 
 
-def _names_below(folder: Path) -> list[str]:
+def names_below(folder: Path) -> list[str]:
     """Names of all files, with forward slashes; hidden ones are the desktop's and the hub client's, not the model's."""
     names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(

@@ -35,7 +35,7 @@ def encode_prompt(model: ModelDescription | Path, text: str) -> Tensor:
     return encode_prompts(folder, [text])[0]
 
 
-@no_grad()  # type: ignore[untyped-decorator]
+@no_grad()
 def encode_prompts(base_folder: Path, texts: Sequence[str]) -> list[Tensor]:
     """As `encode_prompt`, for several texts with one loading of the encoder.
 
@@ -48,9 +48,11 @@ def encode_prompts(base_folder: Path, texts: Sequence[str]) -> list[Tensor]:
         raise MissingExtraError(
             "text embeddings need transformers", path=base_folder, hint='pip install "ccsr[text]"'
         ) from error
+    tokenizers: Any = CLIPTokenizer
+    encoders: Any = CLIPTextModel
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(base_folder / "tokenizer", local_files_only=True)
-        encoder, loading = CLIPTextModel.from_pretrained(
+        tokenizer = tokenizers.from_pretrained(base_folder / "tokenizer", local_files_only=True)
+        encoder, loading = encoders.from_pretrained(
             base_folder / "text_encoder", local_files_only=True, output_loading_info=True
         )
     except Exception as error:  # transformers raises anything; here it can only be about these two folders

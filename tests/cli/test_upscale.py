@@ -1,0 +1,242 @@
+"""`ccsr upscale` through its front, with the real pipeline and a tiny model of random weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ccsr.cli.main import main
+from helpers import write_picture
+
+NANO = Path(__file__).parents[2] / "src" / "ccsr" / "models" / "nano" / "model_index.json"
+ROOT = Path(__file__).parents[2]
+
+
+def upscale(model: str, *words: str) -> int:
+    return main(["upscale", *words, "-m", model, "--threads", "1", "--dtype", "fp32", "--device", "cpu"])
+
+
+def json_lines(captured: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in captured.splitlines()]
+
+
+def test_one_picture(desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(desk / "photo.png", 10, 7)
+    assert upscale(tiny, "photo.png") == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert lines[0].startswith("done: photo_x4.png 40x28 in ")
+    assert lines[1].startswith("1 done, 0 skipped, 0 failed in ")
+    assert Image.open("photo_x4.png").size == (40, 28)
+
+
+def test_a_folder_with_broken_files(desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(desk / "in" / "a.png")
+    write_picture(desk / "in" / "sub" / "b.webp")
+    (desk / "in" / "notes.txt").write_text("no picture")
+    (desk / "in" / "empty.jpg").write_bytes(b"")
+    assert upscale(tiny, "in", "--json", "-q") == 1
+    captured = capsys.readouterr()
+    *results, summary = json_lines(captured.out)
+    assert [(r["input"], r["status"]) for r in results] == [
+        ("in/a.png", "done"), ("in/empty.jpg", "failed"), ("in/notes.txt", "failed"), ("in/sub/b.webp", "done"),
+    ]  # fmt: skip
+    assert results[3]["output"] == "in_x4/sub/b.webp"
+    assert {k: v for k, v in summary["summary"].items() if k != "seconds"} == {"done": 2, "skipped": 0, "failed": 2}
+    assert captured.err.splitlines()[0] == "error: in/empty.jpg: the file is empty"
+    assert captured.err.splitlines()[1].startswith("error: in/notes.txt: not a picture in a known format (")
+    assert len(captured.err.splitlines()) == 2
+    assert upscale(tiny, "in", "--json", "-q") == 1
+    assert json_lines(capsys.readouterr().out)[-1]["summary"]["skipped"] == 2
+
+
+def test_bytes_are_the_same_alone_in_a_folder_in_any_order_and_again(desk: Path, tiny: str) -> None:
+    for n in range(3):
+        write_picture(desk / "in" / f"{n}.png", 9 + n, 8, seed=n)
+    assert upscale(tiny, "in", "--steps", "2") == 0
+    assert upscale(tiny, "in/2.png", "in/1.png", "in/0.png", "-o", "reversed", "--steps", "2") == 0
+    assert upscale(tiny, "in/1.png", "-o", "alone.png", "--steps", "2") == 0
+    for n in range(3):
+        assert Path(f"in_x4/{n}.png").read_bytes() == Path(f"reversed/{n}.png").read_bytes()
+    assert Path("alone.png").read_bytes() == Path("in_x4/1.png").read_bytes()
+    assert upscale(tiny, "in/1.png", "-o", "other.png", "--steps", "2", "--seed", "1") == 0
+    assert Path("other.png").read_bytes() != Path("alone.png").read_bytes()
+
+
+def test_two_inputs_with_one_result_stop_the_run(desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(desk / "x" / "a.png")
+    write_picture(desk / "y" / "a.png")
+    assert upscale(tiny, "x", "y", "-o", "out") == 2
+    assert capsys.readouterr().err == (
+        "error: out/a.png: x/a.png and y/a.png would both be written here"
+        " (rename one of them, or upscale them into two folders)\n"
+    )
+    assert not Path("out").exists()
+
+
+def test_an_existing_result_is_kept_until_overwrite(desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(desk / "a.png")
+    Path("a_x4.png").write_bytes(b"precious")
+    assert upscale(tiny, "a.png") == 1
+    assert capsys.readouterr().err.splitlines()[0] == (
+        "error: a.png: a_x4.png exists, and not from this input with these options and weights"
+        " (--overwrite replaces it)"
+    )
+    assert Path("a_x4.png").read_bytes() == b"precious"
+    assert upscale(tiny, "a.png", "--overwrite") == 0
+    assert Image.open("a_x4.png").size == (48, 32)
+
+
+def test_dry_run_plans_and_writes_nothing(desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(desk / "a.png", 300, 200)
+    Path("b.txt").write_text("x")
+    assert upscale(tiny, "a.png", "b.txt", "-o", "out", "--dry-run", "--tile", "512") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("plan: a.png -> out/a.png: 300x200 to 1200x800, tile 512, VAE tile ")
+    assert lines[0].endswith(" on cpu, fp32, 1 threads")
+    assert lines[1].startswith("error: b.txt: not a picture")
+    assert lines[2].startswith("1 results, about ")
+    assert sorted(p.name for p in desk.iterdir()) == ["a.png", "b.txt"]
+    assert upscale(tiny, "a.png", "--dry-run", "--json") == 0
+    (line,) = json_lines(capsys.readouterr().out)
+    assert (line["status"], line["width"], line["output"]) == ("planned", 1200, "a_x4.png")
+
+
+def test_intermediates_and_samples_of_one_picture(desk: Path, tiny: str) -> None:
+    write_picture(desk / "a.png")
+    assert upscale(tiny, "a.png", "--steps", "2", "--samples", "2", "--intermediates") == 0
+    assert sorted(p.name for p in desk.iterdir()) == sorted(
+        ["a.png", *(f"a_x4_s0{n}{end}.png" for n in range(2) for end in ("", "_t999", "_t499"))]
+    )
+    last = np.asarray(Image.open("a_x4_s00_t499.png"), int)
+    assert np.abs(last - np.asarray(Image.open("a_x4_s00.png"), int)).max() <= 1, "the last estimate is the result"
+
+
+def test_inputs_may_follow_options_and_begin_with_a_dash(desk: Path, tiny: str) -> None:
+    write_picture(desk / "a.png")
+    write_picture(desk / "-b.png")
+    words = [
+        "upscale",
+        "-s",
+        "2",
+        "-m",
+        tiny,
+        "-o",
+        "out",
+        "--threads",
+        "1",
+        "--dtype",
+        "fp32",
+        "--",
+        "a.png",
+        "-b.png",
+    ]
+    assert main(words) == 0
+    assert sorted(p.name for p in Path("out").glob("*.png")) == ["-b.png", "a.png"]
+
+
+def test_what_the_model_cannot_do_stops_the_run_in_one_line(
+    desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_picture(desk / "in" / "a.png")
+    write_picture(desk / "in" / "b.png")
+    assert upscale(tiny, "in", "--guidance", "4.5") == 2
+    err = capsys.readouterr().err
+    assert err.count("error: ") == 1
+    assert "no negative embedding" in err
+
+
+def test_verbose_tells_the_machine_and_long_work_is_announced(
+    desk: Path, tiny: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_picture(desk / "a.png")
+    monkeypatch.setattr("ccsr.cli.upscale.LONG_WORK", 0.0)
+    assert upscale(tiny, "a.png", "-v") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert "note: tiny on cpu, fp32, 1 threads" in lines
+    assert any(line.startswith("note: 1 results, 0.0 megapixels: about ") for line in lines)
+
+
+def test_ctrl_c_leaves_no_half_file_and_the_next_run_goes_on(desk: Path, tiny: str) -> None:
+    for n in range(12):
+        write_picture(desk / "in" / f"{n:02d}.png", 64, 64, seed=n)
+    command = [sys.executable, "-m", "ccsr", "upscale", "in", "-m", tiny, "--threads", "1", "--dtype", "fp32"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    assert running.stderr is not None
+    assert running.stderr.readline().startswith("done: in_x4/00.png")
+    running.send_signal(signal.SIGINT)
+    rest = running.stderr.read()
+    assert running.wait(30) == 130
+    assert rest.splitlines()[-1].startswith("interrupted: ")
+    assert "Traceback" not in rest
+    left = sorted(p.name for p in Path("in_x4").iterdir())
+    assert left[0] == ".ccsr-journal.sqlite"
+    assert 2 <= len(left) < 13, "interrupted in the middle"
+    for name in left[1:]:
+        Image.open(Path("in_x4") / name).load()
+    started = time.time_ns()
+    assert upscale(tiny, "in", "-q") == 0
+    results = sorted(Path("in_x4").glob("*.png"))
+    assert len(results) == 12
+    assert sum(p.stat().st_mtime_ns < started for p in results) == len(left) - 1
+
+
+def test_a_bar_on_a_terminal(desk: Path, tiny: str) -> None:
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    write_picture(desk / "a.png")
+    Path("b.txt").write_text("x")
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (25, 120))
+    command = [
+        sys.executable,
+        "-m",
+        "ccsr",
+        "upscale",
+        "a.png",
+        "b.txt",
+        "-o",
+        "out",
+        "-m",
+        tiny,
+        "--threads",
+        "1",
+        "--dtype",
+        "fp32",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    running = subprocess.Popen(command, stderr=slave, env=environment)
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            block = os.read(master, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not block:
+            break
+        shown += block
+    assert running.wait(30) == 1
+    assert b"1/2 a.png" in shown
+    assert b"MP [" in shown
+    assert b"error: b.txt: not a picture" in shown
+    assert b"done: " not in shown
+
+
+@pytest.mark.skipif(not NANO.is_file(), reason="the embedded model is not built yet")
+def test_the_embedded_model_needs_no_options(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(desk / "photo.jpg", 24, 16, quality=90)
+    assert main(["upscale", "photo.jpg", "--json"]) == 0
+    record = json_lines(capsys.readouterr().out)[0]
+    assert (record["model"], record["output"]) == ("nano", "photo_x4.jpg")
+    assert list(record["seconds"]) == ["load", "encode", "denoise", "decode", "color", "save"]
+    assert Image.open("photo_x4.jpg").size == (96, 64)

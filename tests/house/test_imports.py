@@ -1,0 +1,93 @@
+"""Imports run in one direction: each module names what it may import, and a new arrow is an edit of this table."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ccsr
+
+SRC = Path(ccsr.__file__).parent
+BASE = {"errors", "log", "version", "options", "timesteps"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "log": set(),
+    "version": set(),
+    "timesteps": {"errors"},
+    "options": {"errors"},
+    "compat": set(),
+    "noise": set(),
+    "tiling": set(),
+    "color": set(),
+    "resample": set(),
+    "images": set(),
+    "sampler": set(),
+    "networks": {"tiling"},
+    "method": {"compat", "networks", "sampler"},
+    "weights": {"networks"},
+    "plan": {"compat", "weights"},
+    "pipeline": {"images", "resample", "color", "compat", "method", "networks", "noise", "plan", "sampler", "weights"},
+    "verify": {"compat", "method", "networks", "pipeline", "sampler"},
+    "degradation": set(),
+    "data": {"degradation", "images"},
+    "training": {"color", "data", "networks", "sampler", "weights"},
+    "jobs": {"images", "plan", "pipeline", "resample", "weights"},
+    "cli": {"images", "jobs", "pipeline", "plan", "verify", "weights"},
+    "__main__": {"cli"},
+    "__init__": {"pipeline"},
+}
+
+
+def _part(path: Path) -> str:
+    return path.relative_to(SRC).parts[0].removesuffix(".py")
+
+
+def _imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ccsr":
+            names = node.module.split(".")[1:2] or [alias.name for alias in node.names]
+            found |= set(names)
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("ccsr.")}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda p: str(p.relative_to(SRC)))
+def test_arrows(path: Path) -> None:
+    part = _part(path)
+    assert _imported(path) - BASE - {part} <= ALLOWED[part]
+
+
+def test_public_names() -> None:
+    assert set(ccsr.__all__) == {
+        "CCSRError",
+        "CCSROutput",
+        "CCSRPipeline",
+        "ImageError",
+        "MemoryPlanError",
+        "MissingExtraError",
+        "ModelOutputError",
+        "OptionError",
+        "UpscaleOptions",
+        "WeightsError",
+        "__version__",
+    }
+    for name in ccsr.__all__:
+        assert getattr(ccsr, name) is not None
+
+
+def test_every_error_is_what_people_expect() -> None:
+    assert issubclass(ccsr.ImageError, OSError)
+    assert issubclass(ccsr.WeightsError, OSError)
+    assert issubclass(ccsr.OptionError, ValueError)
+    assert issubclass(ccsr.MemoryPlanError, ValueError)
+    assert str(ccsr.ImageError("no picture", path="a\nb.txt", hint="remove it")) == "a\\nb.txt: no picture (remove it)"
+
+
+def test_import_is_light() -> None:
+    code = "import ccsr, sys; print([m for m in ('torch', 'diffusers', 'numpy', 'pyvips', 'PIL') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

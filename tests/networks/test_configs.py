@@ -1,0 +1,82 @@
+"""The published sizes, counted without memory, and the bounds of the small model."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+
+from ccsr.networks import NANO, SD21, LatentControlNet, latent_factor
+
+
+def _counted(config: dict[str, dict[str, object]]) -> tuple[int, int, int]:
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**config["unet"])
+        networks = (unet, LatentControlNet.from_config(_shared(unet)), AutoencoderKL(**config["vae"]))
+    return tuple(sum(p.numel() for p in n.parameters()) for n in networks)  # type: ignore[return-value]
+
+
+def _shared(unet: UNet2DConditionModel) -> dict[str, object]:
+    from ccsr.networks.controlnet import controlnet_keys
+
+    return {k: v for k, v in unet.config.items() if k in controlnet_keys()}
+
+
+def test_published_parameters() -> None:
+    assert _counted(SD21) == (865_910_724, 363_153_600, 83_653_863)
+
+
+def test_nano_is_small() -> None:
+    assert sum(_counted(NANO)) <= 18_000_000
+
+
+def test_the_hint_is_one_bare_convolution() -> None:
+    with torch.device("meta"):
+        controlnet = LatentControlNet.from_config(_shared(UNet2DConditionModel(**SD21["unet"])))
+    keys = controlnet.state_dict()
+    assert keys["condition_conv_in.weight"].shape == (320, 4, 3, 3)
+    assert len(keys) == 326
+    assert not [k for k in keys if "cond_embedding" in k]
+    assert controlnet.config.use_vae_encode_condition
+
+
+def test_equals_the_stock_class_with_the_convolution_in_its_place() -> None:
+    config = {**NANO["unet"], "block_out_channels": (16, 16, 16, 32), "cross_attention_dim": 16}
+    unet = UNet2DConditionModel(**config)
+    ours = LatentControlNet.for_unet(unet)
+    for layer in (*ours.controlnet_down_blocks, ours.controlnet_mid_block):
+        layer.reset_parameters()
+    stock = ControlNetModel.from_unet(unet)
+    stock.controlnet_cond_embedding = ours.condition_conv_in
+    state = {k: v for k, v in ours.state_dict().items() if "condition_conv_in" not in k}
+    stock.load_state_dict(state, strict=False)
+    z, hint, prompt = torch.randn(1, 4, 16, 16), torch.randn(1, 4, 16, 16), torch.randn(1, 1, 16)
+    for a, b in zip(
+        ours(z, 3, prompt, hint, return_dict=False), stock(z, 3, prompt, hint, return_dict=False), strict=True
+    ):
+        for x, y in zip(*((v if isinstance(v, (list, tuple)) else [v]) for v in (a, b)), strict=True):
+            assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize(("config", "factor"), [(SD21, 8), (NANO, 4)])
+def test_latent_factor(config: dict[str, dict[str, object]], factor: int) -> None:
+    with torch.device("meta"):
+        assert latent_factor(AutoencoderKL(**config["vae"])) == factor
+
+
+def test_nano_flops() -> None:
+    """At most 160 GFLOP for one step at 512x512, counted by torch on the real forward passes."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from ccsr.networks import decode, encode
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**NANO["unet"])
+        controlnet = LatentControlNet.from_config(_shared(unet))
+        vae = AutoencoderKL(**NANO["vae"])
+        picture, z, prompt = torch.rand(1, 3, 512, 512), torch.randn(1, 4, 128, 128), torch.randn(1, 1, 64)
+        t = torch.tensor([999])
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        encode(vae, picture)
+        down, mid = controlnet(z, t, prompt, z, return_dict=False)
+        unet(z, t, prompt, down_block_additional_residuals=down, mid_block_additional_residual=mid)
+        decode(vae, z)
+    assert counter.get_total_flops() <= 160e9

@@ -1,0 +1,93 @@
+"""The published program's stage-1 losses and gradients, and the paper's form against them."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ccsr.networks import codec
+from ccsr.sampler import add_noise, predict_x0
+from ccsr.training.losses import paper_losses, published_losses
+from ccsr.verify import recorded_networks
+from conftest import GOLDEN
+
+RECORD = json.loads((GOLDEN / "stage1_losses.json").read_text())
+
+
+@pytest.mark.parametrize("batch", RECORD["batches"], ids=lambda b: f"batch{b['batch']}")
+def test_recorded_losses(batch: dict[str, object]) -> None:
+    tensors = {
+        k.split(".", 1)[1]: v
+        for k, v in load_file(GOLDEN / "stage1_losses.safetensors").items()
+        if k.startswith(f"batch{batch['batch']}.")
+    }
+    networks, embeddings = recorded_networks(json.loads((GOLDEN / "cases.json").read_text()))
+    networks.controlnet.requires_grad_(True)
+    with torch.no_grad():
+        # Recorded pictures: gt in -1..1, lq in 0..1, as the published loader gives them.
+        z_gt = codec.draw_latent(
+            networks.vae, codec.encode(networks.vae, tensors["gt"] / 2 + 0.5), tensors["gt_posterior"]
+        )
+        z_lq = codec.draw_latent(networks.vae, codec.encode(networks.vae, tensors["lq"]), tensors["lq_posterior"])
+    torch.testing.assert_close(z_gt, tensors["z_gt"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(z_lq, tensors["z_lq"], rtol=1e-4, atol=1e-5)
+
+    def predict(z_t: torch.Tensor, t: torch.Tensor, hint: torch.Tensor) -> torch.Tensor:
+        prompt = embeddings["empty"].expand(len(z_t), -1, -1)
+        down, mid = networks.controlnet(z_t, t, prompt, hint, return_dict=False)
+        out: torch.Tensor = networks.unet(
+            z_t, t, prompt, down_block_additional_residuals=down, mid_block_additional_residual=mid
+        ).sample
+        return out
+
+    terms = published_losses(
+        predict,
+        networks.schedule,
+        z_gt,
+        z_lq,
+        torch.tensor(batch["t"]),
+        (tensors["noise"], tensors["noise_T"], tensors["noise_tmax"]),
+        RECORD["t_max_index"],
+        start_from_lq=bool(batch["start_from_lq"]),
+    )
+    for name, recorded in (("diffusion", "l_diff"), ("x0_at_T", "l_T"), ("x0_at_t_max", "l_tmax")):
+        assert float(terms[name].detach()) == pytest.approx(batch[recorded], rel=1e-4)
+    total = torch.stack(list(terms.values())).sum()
+    assert float(total.detach()) == pytest.approx(batch["total"], rel=1e-4)
+    total.backward()
+    norms = [p.grad.norm() for p in networks.controlnet.parameters() if p.grad is not None]
+    assert float(torch.stack(norms).norm()) == pytest.approx(batch["controlnet_gradient_norm"], rel=1e-3)
+    # Recorded of the weight alone: with the bias the norm would be half a percent larger.
+    hint = networks.controlnet.condition_conv_in.weight.grad
+    assert hint is not None
+    assert float(hint.norm()) == pytest.approx(batch["condition_conv_in_gradient_norm"], rel=1e-3)
+
+
+def test_the_paper_form_is_the_mean_over_samples() -> None:
+    """Each sample's own loss, computed one by one from the paper's equations, averaged."""
+    from ccsr.sampler import NoiseSchedule
+
+    schedule = NoiseSchedule.scaled_linear(prediction_type="v_prediction")
+    generator = torch.Generator().manual_seed(0)
+    z_gt, z_lq, n0, n1, n2 = torch.randn(5, 3, 4, 6, 6, generator=generator)
+    t = torch.tensor([999, 999, 250])
+
+    def predict(z: torch.Tensor, t: torch.Tensor, hint: torch.Tensor) -> torch.Tensor:
+        return 0.3 * z - 0.2 * hint + t.view(-1, 1, 1, 1) / 1000
+
+    terms = paper_losses(predict, schedule, z_gt, z_lq, t, (n0, n1, n2), renoise=499)
+    expected = []
+    for i in range(3):
+        one = slice(i, i + 1)
+        z_t = add_noise(schedule, z_gt[one], n0[one], int(t[i]))
+        out = predict(z_t, t[one], z_lq[one])
+        if t[i] == 999:
+            x0 = predict_x0(schedule, z_t, out, 999)
+            again = add_noise(schedule, x0, n2[one], 499)
+            second = predict_x0(schedule, again, predict(again, torch.tensor([499]), z_lq[one]), 499)
+            expected.append(((x0 - z_gt[one]) ** 2).mean() + ((second - z_gt[one]) ** 2).mean())
+        else:
+            a = schedule.alpha_bar[250]
+            expected.append(((out - (a.sqrt() * n0[one] - (1 - a).sqrt() * z_gt[one])) ** 2).mean())
+    torch.testing.assert_close(torch.stack(list(terms.values())).sum(), torch.stack(expected).mean())
