@@ -34,7 +34,7 @@ lint: $(DEV)
 
 # Rewrites the generated pages; a test holds them against the code.
 docs: $(DEV)
-	$(BIN)/python -m ccsr.cli.docs docs
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) build dist demo

@@ -1,0 +1,174 @@
+"""The pipeline around the method, on a tiny model with random weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ccsr import CCSRPipeline, ImageError, OptionError
+from ccsr.options import UpscaleOptions
+from ccsr.plan import make_plan, output_size
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny: str) -> CCSRPipeline:
+    pipeline = CCSRPipeline.from_pretrained(tiny)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _photo(width: int = 20, height: int = 14) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x / width, y / height, (x * y % 7) / 7], axis=-1).astype(np.float32)
+
+
+def test_sizes_and_types(pipe: CCSRPipeline) -> None:
+    array = _photo()
+    picture = Image.fromarray((array * 255).astype(np.uint8))
+    for item in (picture, np.asarray(picture), array, torch.from_numpy(array).permute(2, 0, 1)):
+        out = pipe(item, scale=2.5, output_type="np").images[0]
+        assert out.shape == (35, 50, 3)
+        assert out.dtype == np.float32
+    batch = torch.from_numpy(np.stack([array, array[::-1]])).permute(0, 3, 1, 2)
+    out = pipe(batch, scale=2, output_type="pt", num_samples=2).images
+    assert [tuple(o.shape) for o in out] == [(3, 28, 40)] * 4
+    assert pipe(picture).images[0].size == (80, 56)
+
+
+@pytest.mark.parametrize(("width", "height", "scale"), [(1, 1, 4), (1, 9, 4), (7, 300, 1), (17, 3, 8), (33, 31, 1.37)])
+def test_any_size_any_scale(pipe: CCSRPipeline, width: int, height: int, scale: float) -> None:
+    out = pipe(_photo(width, height), scale=scale, output_type="np").images[0]
+    assert out.shape == (round(height * scale), round(width * scale), 3)
+    assert np.isfinite(out).all()
+    assert 0 <= out.min() <= out.max() <= 1
+
+
+def test_seed_decides(pipe: CCSRPipeline) -> None:
+    def run(**options: object) -> np.ndarray:
+        return pipe(_photo(), output_type="np", **options).images[0]
+
+    assert np.array_equal(run(seed=3), run(seed=3))
+    assert not np.array_equal(run(seed=3), run(seed=4))
+    first, second = pipe(_photo(), seed=3, num_samples=2, output_type="np").images
+    assert np.array_equal(first, run(seed=3))
+    assert not np.array_equal(first, second)
+
+
+def test_a_generator_gives_the_seed(pipe: CCSRPipeline) -> None:
+    one, two = (
+        pipe(_photo(), generator=torch.Generator().manual_seed(5), output_type="np").images[0] for _ in range(2)
+    )
+    assert np.array_equal(one, two)
+
+
+def test_steps_are_evaluated(pipe: CCSRPipeline) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def on_step(_: object, step: int, t: int, tensors: dict[str, torch.Tensor]) -> None:
+        assert set(tensors) == {"latents", "x0"}
+        seen.append((step, t))
+
+    out = pipe(_photo(), T=12, t_max="2/3", t_min="1/2", callback_on_step_end=on_step)
+    assert out.timesteps == (999, 582, 499)
+    assert seen == [(0, 999), (1, 582), (2, 499)]
+    assert pipe(_photo(), steps=4).timesteps == (999, 606, 551, 496)
+    assert pipe(_photo(), steps=3, sampling="uniform").timesteps == (999, 666, 333)
+
+
+def test_blend_goes_to_the_enlarged_input(pipe: CCSRPipeline) -> None:
+    photo = _photo()
+    none = pipe(photo, blend=0, output_type="np").images[0]
+    full = pipe(photo, blend=1, output_type="np").images[0]
+    half = pipe(photo, blend=0.5, output_type="np").images[0]
+    from ccsr.resample import enlarge
+
+    np.testing.assert_allclose(none, enlarge(photo, 80, 56), atol=1e-6)
+    np.testing.assert_allclose(half, (none + full) / 2, atol=1e-6)
+
+
+def test_intermediates_end_in_the_result(pipe: CCSRPipeline) -> None:
+    options = UpscaleOptions.from_mapping({"steps": 3, "intermediates": True})
+    plan = make_plan(20, 14, options, pipe.description)
+    out = pipe.upscale(_photo(), options, plan)
+    assert len(out.intermediates) == 3
+    np.testing.assert_allclose(out.intermediates[-1], out.sr, atol=1e-6)
+    assert not np.allclose(out.intermediates[0], out.sr, atol=1e-3)
+
+
+def test_tiles_of_one_picture_agree_with_the_whole(pipe: CCSRPipeline) -> None:
+    photo = _photo(80, 64)
+    whole = pipe(photo, tile="none", vae_tile="none", output_type="np").images[0]
+    tiled = pipe(photo, tile=128, vae_tile=128, output_type="np").images[0]
+    error = ((whole - tiled) ** 2).mean()
+    assert -10 * np.log10(error) > 35
+
+
+def test_compat_changes_the_result_and_takes_whole_scales(pipe: CCSRPipeline) -> None:
+    plain = pipe(_photo(), output_type="np").images[0]
+    published = pipe(_photo(), compat="v2", min_size=64, output_type="np").images[0]
+    assert plain.shape == published.shape
+    assert not np.allclose(plain, published)
+    with pytest.raises(OptionError, match="whole scales"):
+        pipe(_photo(), compat="v2", scale=2.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"guidance": 2.0}, "tiny has no negative embedding"),
+        ({"prompt": "a cat"}, "tiny has no text encoder"),
+        ({"scal": 2}, r"no option is called scal \(did you mean scale\?\)"),
+        ({"steps": 2, "T": 6}, "--steps excludes --T"),
+        ({"T": 6, "t_max": "1/3", "t_min": "1/2"}, "leaves no step"),
+        ({"output_type": "jpeg"}, "output_type is 'jpeg'"),
+        ({"device": "tpu"}, "--device is 'tpu'"),
+        ({"width": 5}, "is not between 1 and 8 times the side"),
+    ],
+)
+def test_errors_are_one_line(pipe: CCSRPipeline, options: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message) as caught:
+        pipe(_photo(), **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.zeros((4, 4)), np.full((4, 4, 3), 2.0), np.full((4, 4, 3), np.nan), 7, "nowhere.png"]
+)
+def test_no_picture(pipe: CCSRPipeline, bad: object) -> None:
+    with pytest.raises(ImageError):
+        pipe(bad)
+
+
+def test_save_and_load(pipe: CCSRPipeline, tmp_path: Path) -> None:
+    pipe.save_pretrained(tmp_path / "copy")
+    again = CCSRPipeline.from_pretrained(tmp_path / "copy")
+    again.set_progress_bar_config(disable=True)
+    before, after = (p(_photo(), output_type="np").images[0] for p in (pipe, again))
+    assert np.array_equal(before, after)
+
+
+def test_bf16_is_close(pipe: CCSRPipeline, tiny: str) -> None:
+    other = CCSRPipeline.from_pretrained(tiny, torch_dtype=torch.bfloat16)
+    other.set_progress_bar_config(disable=True)
+    exact = pipe(_photo(), dtype="fp32", output_type="np").images[0]
+    rounded = other(_photo(), dtype="bf16", output_type="np").images[0]
+    assert 0 < np.abs(exact - rounded).mean() < 0.02
+
+
+def test_target_sizes() -> None:
+    options = UpscaleOptions.from_mapping
+    assert output_size(100, 50, options({"width": 300})) == (300, 150)
+    assert output_size(100, 50, options({"height": 75})) == (150, 75)
+    assert output_size(1000, 500, options({"megapixels": 2})) == (2000, 1000)
+    assert output_size(33, 21, options({"scale": "4/3"})) == (44, 28)
+    assert output_size(3, 5, options({"scale": "3/2"})) == (round(4.5), round(7.5))
+
+
+def test_help_lists_the_options() -> None:
+    import inspect
+
+    signature = inspect.signature(CCSRPipeline.__call__)
+    assert {"scale", "steps", "t_max", "color_fix"} <= set(signature.parameters)
+    assert "the same seed gives the same bytes" in (CCSRPipeline.__call__.__doc__ or "")
