@@ -157,6 +157,13 @@ def test_bf16_is_close(pipe: CCSRPipeline, tiny: str) -> None:
     assert 0 < np.abs(exact - rounded).mean() < 0.02
 
 
+def test_the_first_version_runs(pipe: CCSRPipeline) -> None:
+    out = pipe(_photo(), compat="v1", steps=9, min_size=64, output_type="np")
+    assert out.images[0].shape == (56, 80, 3)
+    assert out.timesteps[0] == 999
+    assert len(out.timesteps) == 4
+
+
 def test_target_sizes() -> None:
     options = UpscaleOptions.from_mapping
     assert output_size(100, 50, options({"width": 300})) == (300, 150)

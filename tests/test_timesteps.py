@@ -5,7 +5,8 @@ from fractions import Fraction as F
 import pytest
 
 from ccsr.errors import OptionError
-from ccsr.timesteps import nuts_trajectory, trajectory_of, uniform_trajectory
+from ccsr.options import UpscaleOptions
+from ccsr.timesteps import first_version_trajectory, nuts_trajectory, uniform_trajectory
 
 TABLE = [
     (6, F(2, 3), F(1, 2), (999, 499)),
@@ -89,6 +90,52 @@ def test_uniform(steps: int, expected: tuple[int, ...]) -> None:
 
 
 def test_steps_of_the_paper() -> None:
-    assert [len(trajectory_of("nuts", s, None, None, None).timesteps) for s in (1, 2, 3, 4)] == [1, 2, 3, 4]
+    def count(**options: object) -> int:
+        return len(UpscaleOptions.from_mapping(options).trajectory.timesteps)
+
+    assert [count(steps=s) for s in (1, 2, 3, 4)] == [1, 2, 3, 4]
+    assert count(steps=7, sampling="uniform") == 7
     with pytest.raises(OptionError):
-        trajectory_of("nuts", 5, None, None, None)
+        count(steps=5)
+
+
+def test_where_each_step_leads() -> None:
+    assert nuts_trajectory(12, F(2, 3), F(1, 3)) == (
+        (999, 582, 499, 416, 333),
+        (916, 499, 416, 333, 250),
+        582,
+    )
+    assert uniform_trajectory(3) == ((999, 666, 333), (666, 333, -1), None)
+
+
+def test_first_version() -> None:
+    published = first_version_trajectory(45, 0.6667, 0.3333)
+    assert published.renoise == 658
+    assert published.timesteps == (
+        999,
+        658,
+        636,
+        613,
+        590,
+        568,
+        545,
+        522,
+        499,
+        477,
+        454,
+        431,
+        409,
+        386,
+        363,
+        341,
+    )
+    assert published.previous[1:] == (*published.timesteps[2:], 318)
+    assert first_version_trajectory(15, 0.6667, 0.3333).timesteps[1:] == (642, 571, 500, 428, 357)
+    # The two counts disagree here: noised to 499, the loop starts at 477.
+    uneven = first_version_trajectory(45, 0.5, 0.3)
+    assert (uneven.renoise, uneven.timesteps[1]) == (499, 477)
+    thirty = first_version_trajectory(30, 0.6667, 0.3333)
+    assert (thirty.renoise, thirty.timesteps[1], thirty.timesteps[-1], len(thirty.timesteps)) == (655, 655, 344, 11)
+    with pytest.raises(OptionError, match="leave none between them"):
+        first_version_trajectory(45, 0.6667, 0)
+    assert UpscaleOptions.from_mapping({"compat": "v1"}).trajectory == published

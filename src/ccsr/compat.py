@@ -1,20 +1,30 @@
 """What `--compat` switches: named values that the modules ask for, never the name of a program."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class Compat:
     """Option values of one way to run the method."""
 
-    stretch: bool = False
-    """Resize to multiples of 8 and back, in 8 bit, instead of padding and cropping (ccsr-spec 1.3)."""
-    eight_bit: bool = False
-    """Round the decoded picture to 8 bit before the colour fix and truncate after it (ccsr-spec 9)."""
+    fit: Literal["pad", "eights", "sixty_fours"] = "pad"
+    """How a picture comes to sides that the networks take: padded, or resized in 8 bit to multiples of 8 by bicubic
+    (ccsr-spec 1.3) or of 64 by Lanczos (4.6)."""
+    first_version_grid: bool = False
+    """The list of indices of the first published program (ccsr-spec 4.5) instead of the second's."""
+    start_from_noise: bool = False
+    """Pure noise as the start whatever the option says (ccsr-spec 4.5)."""
+    empty_prompt: bool = False
+    """The embedding of the empty text, where the model has one (ccsr-spec 4.4)."""
     posterior_draws: int = 1
-    """Draws of the input's latent under guidance: one for both rows, or one for each."""
+    """Draws of the input's latent under guidance: one for both rows, or one for each; 0 is the mean, without any."""
     guided_start: bool = True
     """Guidance at index 999 too; otherwise that evaluation is unguided, on the negative embedding (ccsr-spec 1.6)."""
+    round_decoded: bool = False
+    """Clamp and round the decoded picture to 8 bit before the colour fix (ccsr-spec 1.6)."""
+    truncate: bool = False
+    """Truncate to 8 bit after the colour fix instead of rounding (ccsr-spec 9)."""
     symmetric_window: bool = True
     whole_norms: bool = True
     """Group norms of tiles share the whole picture's statistics; otherwise each tile is normalised by itself."""
@@ -27,10 +37,23 @@ class Compat:
 COMPAT = {
     "none": Compat(),
     "v2": Compat(
-        stretch=True,
-        eight_bit=True,
+        fit="eights",
         posterior_draws=2,
         guided_start=False,
+        round_decoded=True,
+        truncate=True,
+        symmetric_window=False,
+        whole_norms=False,
+        overlap=0.5,
+        min_size=512,
+    ),
+    "v1": Compat(
+        fit="sixty_fours",
+        first_version_grid=True,
+        start_from_noise=True,
+        empty_prompt=True,
+        posterior_draws=0,
+        truncate=True,
         symmetric_window=False,
         whole_norms=False,
         overlap=0.5,

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ccsr.compat import Compat
 from ccsr.errors import ModelOutputError
-from ccsr.networks import LatentControlNet, Moments, codec
+from ccsr.networks import LatentControlNet, Moments, codec, denoise
 from ccsr.networks.tiled import TileSettings, run_tiled
 from ccsr.sampler import Evaluation, NoiseSchedule, sample
-from ccsr.timesteps import LAST, Trajectory
+from ccsr.timesteps import Trajectory
 
 
 @dataclass
@@ -54,7 +54,6 @@ class Settings:
     encode_tiles: TileSettings | None = None
     decode_tiles: TileSettings | None = None
     start_from_lq: bool = True
-    start_index: int = LAST
 
 
 @dataclass
@@ -94,7 +93,8 @@ def restore(
 
     encoded = run_tiled([vae.encoder], encode_tile, [lq_up], settings.encode_tiles, Fraction(1, factor))
     moments = Moments(*encoded.chunk(2, dim=1))
-    z_lq = codec.draw_latent(vae, moments, draw("posterior").to(moments.mean.device))
+    noise = draw("posterior").to(moments.mean.device) if settings.compat.posterior_draws else None
+    z_lq = codec.draw_latent(vae, moments, noise)
     clock.lap("encode")
 
     def predict(z_t: Tensor, t: int, first: bool) -> Tensor:
@@ -110,7 +110,6 @@ def restore(
         z_lq[:1] if settings.start_from_lq else None,
         draw_here,
         on_evaluation,
-        settings.start_index,
     )
     clock.lap("denoise")
     decoded = decode(networks, latent, settings)
@@ -148,33 +147,13 @@ def _predict(
         inputs = [z_t, z_lq[:1]]
 
     def evaluate(tiles: list[Tensor]) -> Tensor:
-        return denoise(networks, tiles[0], t, tiles[1], embedding)
+        return denoise(networks.unet, networks.controlnet, tiles[0], t, tiles[1], embedding)
 
     output = run_tiled([networks.unet, networks.controlnet], evaluate, inputs, settings.denoise_tiles)
     if not guided:
         return output
     negative, positive = output.chunk(2)
     return negative + conditions.guidance * (positive - negative)
-
-
-def denoise(networks: Networks, z_t: Tensor, t: int, z_lq: Tensor, embedding: Tensor) -> Tensor:
-    """One evaluation of ControlNet and UNet: float32 output of `z_t`'s shape.
-
-    `embedding`'s rows repeat over the batch.
-    """
-    dtype = networks.unet.dtype
-    z_t, z_lq = z_t.to(dtype), z_lq.to(dtype)
-    prompt = embedding.to(z_t.device, dtype).repeat(len(z_t) // len(embedding), 1, 1)
-    down, mid = networks.controlnet(z_t, t, encoder_hidden_states=prompt, controlnet_cond=z_lq, return_dict=False)
-    output: Tensor = networks.unet(
-        z_t,
-        t,
-        encoder_hidden_states=prompt,
-        down_block_additional_residuals=down,
-        mid_block_additional_residual=mid,
-        return_dict=False,
-    )[0]
-    return output.float()
 
 
 class _Clock:

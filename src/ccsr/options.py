@@ -10,7 +10,9 @@ from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any, Self
 
+from ccsr.compat import COMPAT
 from ccsr.errors import OptionError
+from ccsr.timesteps import T_OF_STEPS, Trajectory, first_version_trajectory, nuts_trajectory, uniform_trajectory
 
 ALL_DOORS = ("cli", "python", "http")
 LOCAL_DOORS = ("cli", "python")
@@ -208,7 +210,7 @@ class UpscaleOptions:
         doors=LOCAL_DOORS,
     )
     compat: str = _option(
-        "none", "option values of the published programs, for comparisons", "method", choices=("none", "v2")
+        "none", "option values of the published programs, for comparisons", "method", choices=("none", "v2", "v1")
     )
     start_point: str = _option(
         "lq", "start from the noised input or from pure noise", "method", choices=("lq", "noise"), hidden=True
@@ -267,15 +269,37 @@ class UpscaleOptions:
             raise OptionError(f"--steps excludes --{paper[0].replace('_', '-')}", hint="give one or the other")
         if self.sampling == "uniform" and paper:
             raise OptionError(f"--sampling uniform excludes --{paper[0].replace('_', '-')}", hint="use --steps")
-        if self.sampling == "nuts" and self.T is None and self.steps > 4:
+        first_version = COMPAT[self.compat].first_version_grid
+        if self.sampling == "nuts" and self.T is None and self.steps not in T_OF_STEPS and not first_version:
             raise OptionError(
                 f"--steps is {self.steps}", hint="choose 1 to 4, or set --T, --t-max and --t-min, or --sampling uniform"
             )
-        if ("t_max" in given or "t_min" in given) and self.T is None:
+        if ("t_max" in given or "t_min" in given) and self.T is None and not first_version:
             raise OptionError("--t-max and --t-min need --T", hint="for instance --T 6 --t-max 2/3 --t-min 1/2")
         if self.negative_prompt is not None and self.guidance <= 1:
             raise OptionError("--negative-prompt has no effect at guidance 1", hint="add --guidance 4.5")
         return self
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The indices to evaluate: those of `steps`, of the paper's own T, t_max and t_min, or evenly spaced.
+
+        Raises:
+            OptionError: the settings leave no evaluation.
+        """
+        if COMPAT[self.compat].first_version_grid:
+            steps = self.T or (self.steps if self.steps > 1 else 45)
+            t_max, t_min = self.t_max or Fraction("0.6667"), self.t_min or Fraction("0.3333")
+            found = first_version_trajectory(steps, t_max, t_min)
+        elif self.sampling == "uniform":
+            found = uniform_trajectory(self.steps)
+        else:
+            t_max, t_min = (
+                default if value is None else value
+                for value, default in ((self.t_max, Fraction(2, 3)), (self.t_min, Fraction(1, 2)))
+            )
+            found = nuts_trajectory(self.T or T_OF_STEPS[self.steps], t_max, t_min)
+        return found._replace(timesteps=(self.start_index, *found.timesteps[1:]))
 
     def replaced(self, **values: Any) -> Self:
         """A copy with some values changed."""

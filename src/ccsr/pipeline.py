@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from ccsr import images, resample
-from ccsr.color import FIXES
 from ccsr.compat import COMPAT, Compat
-from ccsr.errors import ImageError, ModelOutputError, OptionError
+from ccsr.errors import ImageError, OptionError
+from ccsr.fitting import as_tensor, finish, prepare
 from ccsr.method import Conditions, Networks, Settings, decode, restore
 from ccsr.networks import LatentControlNet, latent_factor
 from ccsr.networks.tiled import TileSettings
@@ -24,7 +24,6 @@ from ccsr.noise import Draws
 from ccsr.options import UpscaleOptions, options_of
 from ccsr.plan import Plan, make_plan
 from ccsr.sampler import Evaluation, NoiseSchedule
-from ccsr.timesteps import trajectory_of
 from ccsr.weights import Model, ModelDescription, encode_prompt, load_model, save_model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -182,19 +181,18 @@ class CCSRPipeline(DiffusionPipeline):
         prepared = prepare(
             picture, plan.output_width, plan.output_height, self._minimum(options, compat), compat, self.size_multiple
         )
-        trajectory = trajectory_of(options.sampling, options.steps, options.T, options.t_max, options.t_min)
+        trajectory = options.trajectory
         settings = Settings(
             trajectory,
             compat,
             denoise_tiles=self._tiles(plan, "denoise", compat),
             encode_tiles=self._tiles(plan, "encode", compat),
             decode_tiles=self._tiles(plan, "decode", compat),
-            start_from_lq=options.start_point == "lq",
-            start_index=options.start_index,
+            start_from_lq=options.start_point == "lq" and not compat.start_from_noise,
         )
         conditions = self._conditions(options)
         networks = self.networks()
-        lq_up = _as_tensor(prepared.lq_up).to(plan.device)
+        lq_up = as_tensor(prepared.lq_up).to(plan.device)
         factor = latent_factor(self.vae)
         height, width = lq_up.shape[-2] // factor, lq_up.shape[-1] // factor
         draws = Draws(options.seed, sample, self.vae.config.latent_channels, height, width)
@@ -227,7 +225,7 @@ class CCSRPipeline(DiffusionPipeline):
         sr = _blended(finished(restored.decoded), picture, options.blend)
         seconds["color"] = time.perf_counter() - started
         intermediates = [finished(decode(networks, x0, settings)) for x0 in estimates]
-        return Upscaled(sr, (options.start_index, *trajectory.timesteps[1:]), seconds, prepared.warnings, intermediates)
+        return Upscaled(sr, trajectory.timesteps, seconds, prepared.warnings, intermediates)
 
     def networks(self) -> Networks:
         """The networks as the method takes them."""
@@ -256,7 +254,7 @@ class CCSRPipeline(DiffusionPipeline):
         if pixels is None:
             return None
         factor = latent_factor(self.vae)
-        unit = factor if compat.stretch else self.size_multiple
+        unit = factor if compat.fit == "eights" else self.size_multiple
         tile = max(unit, pixels // unit * unit)
         # A margin of the receptive field: that of the UNet is twice the VAE's, in latent pixels.
         margin = (32 if which == "denoise" else 16) * factor
@@ -279,59 +277,14 @@ class CCSRPipeline(DiffusionPipeline):
         chosen: dict[str, Tensor | None] = {}
         for which, text in texts.items():
             chosen[which] = self.embeddings.get(which) if text is None else encode_prompt(self.description, text)
+        if COMPAT[options.compat].empty_prompt and options.prompt is None:
+            chosen["positive"] = self.embeddings.get("empty", chosen["positive"])
         positive = chosen["positive"] if chosen["positive"] is not None else self.embeddings.get("empty")
         if positive is None:
             raise OptionError(f"{name} has no text embedding to start from", hint="pack it again with ccsr models pack")
         if options.guidance > 1 and chosen["negative"] is None:
             raise OptionError(f"{name} has no negative embedding, so guidance has no effect", hint="leave --guidance 1")
         return Conditions(positive, chosen["negative"], options.guidance)
-
-
-@dataclass
-class Prepared:
-    """The network's input and how to get back from it."""
-
-    lq_up: np.ndarray
-    """(H, W, 3): float32 in 0..1; sides multiples of what the networks take."""
-    width: int
-    height: int
-    """The part of `lq_up` that is picture; the rest is padding."""
-    warnings: list[str]
-
-
-def prepare(
-    picture: np.ndarray, width: int, height: int, minimum: int | None, compat: Compat, multiple: int
-) -> Prepared:
-    """Enlarge to the output size (or the model's minimum) and pad; or resize as the published program does."""
-    if compat.stretch:
-        scale = width / picture.shape[1]
-        if scale != int(scale) or height != picture.shape[0] * scale:
-            raise OptionError("--compat v2 takes whole scales only", hint="choose --scale 2, 3 or 4")
-        lq_up = resample.published_resizes(images.to_uint8(picture), int(scale), minimum or 8)
-        return Prepared(lq_up.astype(np.float32) / 255, lq_up.shape[1], lq_up.shape[0], [])
-    inner = resample.size_with_minimum(width, height, minimum) if minimum else (width, height)
-    warnings = (
-        [f"processed at {inner[0]}x{inner[1]}, the model's minimum, and reduced"] if inner != (width, height) else []
-    )
-    lq_up = resample.enlarge(picture, *inner)
-    return Prepared(resample.pad_to_multiple(lq_up, multiple), *inner, warnings)
-
-
-def finish(decoded: Tensor, prepared: Prepared, color_fix: str, width: int, height: int, compat: Compat) -> np.ndarray:
-    """Crop, fix colours against the network's input, and bring to the output size: float32 (H, W, 3) in 0..1."""
-    sr = decoded[..., : prepared.height, : prepared.width].float().cpu().clamp(0, 1)
-    style = _as_tensor(prepared.lq_up[: prepared.height, : prepared.width])
-    if compat.eight_bit:
-        sr = (sr * 255).round() / 255
-    if sr.amax() == sr.amin() and style.amax() - style.amin() > 0.1:
-        raise ModelOutputError("the network returned one flat colour", hint="try --dtype fp32")
-    fixed = FIXES[color_fix](sr, style).clamp(0, 1)
-    out: np.ndarray = fixed[0].permute(1, 2, 0).numpy()
-    if not compat.eight_bit:
-        return resample.enlarge(out, width, height)
-    # The published program truncates after a fix and rounds without one (ccsr-spec 9).
-    truncated = (out * 255).round() if color_fix == "none" else np.floor(out * np.float32(255))
-    return resample.enlarge_8bit(truncated.astype(np.uint8), width, height).astype(np.float32) / 255
 
 
 def as_arrays(item: Any) -> Sequence[np.ndarray]:
@@ -356,10 +309,6 @@ def checked(array: np.ndarray) -> np.ndarray:
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
         raise ImageError("values outside 0..1", hint="floats go from 0 to 1; give uint8 or uint16 otherwise")
     return array
-
-
-def _as_tensor(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
 
 
 def _blended(sr: np.ndarray, picture: np.ndarray, blend: float) -> np.ndarray:

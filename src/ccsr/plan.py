@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from ccsr.compat import COMPAT
 from ccsr.errors import MemoryPlanError, OptionError
 from ccsr.options import UpscaleOptions
-from ccsr.timesteps import trajectory_of
 
 if TYPE_CHECKING:
     from ccsr.weights import ModelDescription
@@ -131,8 +130,7 @@ def make_plan(width: int, height: int, options: UpscaleOptions, model: "ModelDes
         )
     compat = COMPAT[options.compat]
     overlap = compat.overlap if options.overlap == "auto" else float(options.overlap)
-    trajectory = trajectory_of(options.sampling, options.steps, options.T, options.t_max, options.t_min)
-    evaluations = len(trajectory.timesteps) * (2 if options.guidance > 1 else 1)
+    evaluations = len(options.trajectory.timesteps) * (2 if options.guidance > 1 else 1)
     per_pixel = model.flops_per_pixel
     flops = (
         output_width * output_height * (per_pixel["encode"] + per_pixel["decode"] + per_pixel["denoise"] * evaluations)

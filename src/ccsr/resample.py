@@ -4,7 +4,7 @@ Pictures are arrays (H, W, C), float32 in 0..1 unless said otherwise. The filter
 antialiased when shrinking: torch's without antialias differs by four grey levels on noise.
 """
 
-from math import floor
+from math import ceil, floor
 
 import numpy as np
 from PIL import Image
@@ -25,9 +25,10 @@ def enlarge(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     return out[..., 0] if picture.ndim == 2 else out
 
 
-def enlarge_8bit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The same on uint8 (H, W, 3), rounded to 8 bit as the published program's resizes are (ccsr-spec 1.3)."""
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
+def enlarge_8bit(picture: np.ndarray, width: int, height: int, *, lanczos: bool = False) -> np.ndarray:
+    """The same on uint8 (H, W, 3), rounded to 8 bit as the published programs' resizes are (ccsr-spec 1.3, 4.6)."""
+    kind = Image.Resampling.LANCZOS if lanczos else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(picture).resize((width, height), kind))
 
 
 def pad_to_multiple(picture: np.ndarray, multiple: int) -> np.ndarray:
@@ -64,3 +65,15 @@ def published_resizes(picture: np.ndarray, scale: int, minimum: int) -> np.ndarr
         height, width = picture.shape[:2]
     picture = enlarge_8bit(picture, width * scale, height * scale)
     return enlarge_8bit(picture, floor(width * scale / 8) * 8, floor(height * scale / 8) * 8)
+
+
+def first_version_resizes(picture: np.ndarray, width: int, height: int, minimum: int) -> np.ndarray:
+    """Network input of the first published program, uint8: output size, minimum, Lanczos to multiples of 64.
+
+    Source: ccsr-spec 4.6, the plain program.
+    """
+    picture = enlarge_8bit(picture, width, height)
+    if (factor := minimum / min(width, height)) > 1:
+        width, height = ceil(width * factor), ceil(height * factor)
+        picture = enlarge_8bit(picture, width, height)
+    return enlarge_8bit(picture, max(64, width // 64 * 64), max(64, height // 64 * 64), lanczos=True)

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ccsr.timesteps import LAST, NUM_TIMESTEPS, Trajectory
+from ccsr.timesteps import NUM_TIMESTEPS, Trajectory
 
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
@@ -104,22 +104,20 @@ def sample(
     z_start: Tensor | None,
     draw: Callable[[str], Tensor],
     on_evaluation: Callable[[Evaluation], None] | None = None,
-    start_index: int = LAST,
 ) -> Tensor:
     """Run the chain; returns the last x0 estimate, (B, C, h, w) float32.
 
     Args:
         predict: network output for (z_t, t, first?), guidance included.
-        z_start: latent that is noised to `start_index` (the low-quality picture's), or None to start from pure noise.
+        z_start: latent that is noised to the first index (the low-quality picture's), or None to start from pure noise.
         draw: standard normal tensor for the name `start`, `renoise`, `step1`, `step2`...: the caller owns randomness.
         on_evaluation: sees every evaluation; progress, intermediates and recorded values hang on it.
 
     The step after the last evaluation is never computed: the estimate made there is the result (paper III-D).
     """
-    noise = draw("start")
-    z_t = noise if z_start is None else add_noise(schedule, z_start, noise, start_index)
+    timesteps, noise = trajectory.timesteps, draw("start")
+    z_t = noise if z_start is None else add_noise(schedule, z_start, noise, timesteps[0])
     x0 = z_t
-    timesteps = (start_index, *trajectory.timesteps[1:])
     for i, t in enumerate(timesteps):
         output = predict(z_t, t, i == 0)
         x0 = predict_x0(schedule, z_t, output, t)
@@ -127,9 +125,8 @@ def sample(
             on_evaluation(Evaluation(i, t, z_t, output, x0))
         if i + 1 == len(timesteps):
             break
-        if i == 0 and trajectory.renoise:
-            z_t = add_noise(schedule, x0, draw("renoise"), timesteps[1])
+        if i == 0 and trajectory.renoise is not None:
+            z_t = add_noise(schedule, x0, draw("renoise"), trajectory.renoise)
         else:
-            previous = t - trajectory.stride if trajectory.stride else timesteps[i + 1]
-            z_t = ddpm_step(schedule, z_t, x0, t, previous, draw(f"step{i}"))
+            z_t = ddpm_step(schedule, z_t, x0, t, trajectory.previous[i], draw(f"step{i}"))
     return x0

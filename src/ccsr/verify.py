@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from ccsr.compat import COMPAT, Compat
 from ccsr.errors import CCSRError, WeightsError
+from ccsr.fitting import finish, prepare
 from ccsr.method import Conditions, Networks, Settings, restore
 from ccsr.networks import LatentControlNet, latent_factor
 from ccsr.networks.tiled import TileSettings
-from ccsr.pipeline import finish, prepare
 from ccsr.sampler import Evaluation, NoiseSchedule
 from ccsr.timesteps import nuts_trajectory
 
@@ -174,12 +174,12 @@ def _settings(case: dict[str, Any], compat: Compat, factor: int) -> Settings:
             compat.symmetric_window,
         )
     t_max, t_min = (Fraction(case[k]).limit_denominator(10000) for k in ("t_max", "t_min"))
+    trajectory = nuts_trajectory(case["T"], t_max, t_min)
     return Settings(
-        nuts_trajectory(case["T"], t_max, t_min),
+        trajectory._replace(timesteps=(case["start_index"], *trajectory.timesteps[1:])),
         compat,
         denoise_tiles=tiles,
         start_from_lq=case["start_point"] == "lr",
-        start_index=case["start_index"],
     )
 
 

@@ -23,7 +23,6 @@ from ccsr.log import get_logger
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan, make_plan, output_size, resolve_machine
 from ccsr.resample import enlarge
-from ccsr.timesteps import trajectory_of
 from ccsr.version import __version__
 
 if TYPE_CHECKING:
@@ -183,7 +182,7 @@ def prepare(job: Job, options: UpscaleOptions) -> list[Task]:
         CCSRError: nothing may start: no input, two results of one name, a result over an input, impossible settings,
             or a journal that cannot be read.
     """
-    timesteps = timesteps_of(options)
+    timesteps = options.trajectory.timesteps
     sources = expand(job.inputs, Path(job.output) if job.output else None)
     naming = Naming.of(job.inputs, job.output, options)
     named = [_Named.of(source, naming, options) for source in sources]
@@ -198,12 +197,6 @@ def prepare(job: Job, options: UpscaleOptions) -> list[Task]:
     with ExitStack() as stack:
         journals = _Journals(stack)
         return [task for n in named for task in _tasks(n, job, options, journals)]
-
-
-def timesteps_of(options: UpscaleOptions) -> tuple[int, ...]:
-    """Indices at which the network will be evaluated; raises OptionError for settings that leave none."""
-    trajectory = trajectory_of(options.sampling, options.steps, options.T, options.t_max, options.t_min)
-    return (options.start_index, *trajectory.timesteps[1:])
 
 
 @dataclass(frozen=True)
@@ -340,7 +333,7 @@ class _Worker:
         self._factory = pipeline_factory
         self._pipeline: Upscaler | None = None
         self._picture: tuple[Path, images.Picture] | None = None
-        self._timesteps = timesteps_of(options)
+        self._timesteps = options.trajectory.timesteps
 
     def do(self, task: Task) -> Record:
         facts = task.due

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ccsr.color import wavelet_color_fix
 from ccsr.data.pairs import PairConfig, draw_pairs, enlarge, pair_stream
-from ccsr.networks import LatentControlNet, codec
+from ccsr.networks import LatentControlNet, codec, denoise
 from ccsr.sampler import NoiseSchedule, sample
 from ccsr.timesteps import LAST, nuts_trajectory
 from ccsr.training.loop import LoopConfig, fit
@@ -45,17 +45,7 @@ class Denoiser(nn.Module):
 
     def forward(self, z_t: Tensor, t: Tensor, z_lq: Tensor) -> Tensor:
         """Network output, (B, C, h, w)."""
-        prompt = self.prompt.expand(len(z_t), -1, -1)
-        down, mid = self.controlnet(z_t, t, encoder_hidden_states=prompt, controlnet_cond=z_lq, return_dict=False)
-        out: Tensor = self.unet(
-            z_t,
-            t,
-            encoder_hidden_states=prompt,
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=mid,
-            return_dict=False,
-        )[0]
-        return out
+        return denoise(self.unet, self.controlnet, z_t, t, z_lq, self.prompt)
 
     @classmethod
     def fresh(cls, config: dict[str, Any]) -> "Denoiser":

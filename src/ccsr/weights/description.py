@@ -152,6 +152,6 @@ def _embedding_names(layout: Layout) -> tuple[str, ...]:
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
     if path.suffix == ".safetensors":
         return {name: entry.shape for name, entry in read_safetensors_header(path).items()}
-    from ccsr.weights.load import read_tensors
+    from ccsr.weights.tensors import read_tensors
 
     return {name: tuple(tensor.shape) for name, tensor in read_tensors(path).items()}

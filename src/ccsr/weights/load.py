@@ -1,22 +1,21 @@
 """From a model folder to networks: every tensor named and shaped as the network wants it, or one line that says not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ccsr.errors import WeightsError
 from ccsr.networks import LatentControlNet
 from ccsr.weights.description import EMBEDDING_NAMES, ModelDescription, describe
-from ccsr.weights.files import not_weights, read_json, read_safetensors_header
+from ccsr.weights.files import read_json
 from ccsr.weights.layouts import weights_file, with_current_names
 from ccsr.weights.manifest import differences, read_manifest
+from ccsr.weights.tensors import first_line, read_tensors
 from ccsr.weights.text import NEGATIVE, POSITIVE, encode_prompts
 
 _CLASSES: dict[str, Any] = {"unet": UNet2DConditionModel, "controlnet": LatentControlNet, "vae": AutoencoderKL}
@@ -79,45 +78,6 @@ def read_embeddings(description: ModelDescription) -> dict[str, Tensor]:
     return dict(zip(EMBEDDING_NAMES, encode_prompts(layout.text, ("", POSITIVE, NEGATIVE)), strict=True))
 
 
-def read_tensors(path: Path, convert: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> dict[str, Tensor]:
-    """All tensors of a `.safetensors` or `.bin` file, mapped from the disk; `convert` is applied to one at a time.
-
-    A `.bin` file is a pickle: torch reads it with `weights_only`, which builds tensors and runs nothing.
-
-    Raises:
-        WeightsError: missing, cut off, or something else than tensors.
-    """
-    if path.suffix == ".safetensors":
-        read_safetensors_header(path)
-        try:
-            with safe_open(path, framework="pt") as file:
-                return {name: convert(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 -- no mapping
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"damaged: {_first_line(error)}", path=path, hint="fetch or copy it again") from error
-    return {name: convert(tensor) for name, tensor in _read_pickle(path).items()}
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    # Before 2.10 a crafted file could get past weights_only.
-    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
-        raise WeightsError("pickled weights need torch 2.10 or later", path=path)
-    try:
-        if kind := not_weights(path):
-            raise WeightsError(f"this is {kind}", path=path, hint="fetch or copy the file again")
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except UnpicklingError as error:
-        raise WeightsError(
-            "holds something else than tensors, and was not run", path=path, hint="use a .safetensors file"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(
-            f"damaged, or no file of torch.save: {_first_line(error)}", path=path, hint="use a .safetensors file"
-        ) from error
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise WeightsError("holds something else than tensors by name", path=path, hint="use a .safetensors file")
-    return dict(content)
-
-
 def _load_network(part: str, folder: Path, dtype: torch.dtype) -> Any:
     network = _build(_CLASSES[part], folder / "config.json")
     path = weights_file(folder)
@@ -135,7 +95,7 @@ def _build(network: Any, path: Path) -> Any:
         with torch.device("meta"):
             return network.from_config(config)
     except Exception as error:  # whatever diffusers stumbles over, it is this file's fault
-        raise WeightsError(f"this does not describe a {network.__name__}: {_first_line(error)}", path=path) from error
+        raise WeightsError(f"this does not describe a {network.__name__}: {first_line(error)}", path=path) from error
 
 
 def _check_tensors(wanted: Mapping[str, torch.Size], given: Mapping[str, Tensor], path: Path) -> None:
@@ -167,7 +127,3 @@ def _check_manifest(description: ModelDescription) -> None:
             path=description.folder,
             hint="ccsr models verify names all; pack or fetch it again",
         )
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,56 @@
+"""Tensors out of files that came from elsewhere; nothing in a file is ever run."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ccsr.errors import WeightsError
+from ccsr.weights.files import not_weights, read_safetensors_header
+
+
+def read_tensors(path: Path, convert: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> dict[str, Tensor]:
+    """All tensors of a `.safetensors` or `.bin` file, mapped from the disk; `convert` is applied to one at a time.
+
+    A `.bin` file is a pickle: torch reads it with `weights_only`, which builds tensors and runs nothing.
+
+    Raises:
+        WeightsError: missing, cut off, or something else than tensors.
+    """
+    if path.suffix == ".safetensors":
+        read_safetensors_header(path)
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {name: convert(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 -- no mapping
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"damaged: {first_line(error)}", path=path, hint="fetch or copy it again") from error
+    return {name: convert(tensor) for name, tensor in _read_pickle(path).items()}
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    # Before 2.10 a crafted file could get past weights_only.
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
+        raise WeightsError("pickled weights need torch 2.10 or later", path=path)
+    try:
+        if kind := not_weights(path):
+            raise WeightsError(f"this is {kind}", path=path, hint="fetch or copy the file again")
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UnpicklingError as error:
+        raise WeightsError(
+            "holds something else than tensors, and was not run", path=path, hint="use a .safetensors file"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise WeightsError(
+            f"damaged, or no file of torch.save: {first_line(error)}", path=path, hint="use a .safetensors file"
+        ) from error
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise WeightsError("holds something else than tensors by name", path=path, hint="use a .safetensors file")
+    return dict(content)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says anything."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
