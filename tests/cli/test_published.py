@@ -9,7 +9,6 @@ from ccsr.cli.arguments import given
 from ccsr.cli.upscale import parser
 from ccsr.errors import OptionError
 from ccsr.options import UpscaleOptions
-from ccsr.timesteps import trajectory_of
 
 
 def request(line: str) -> published.Request:
@@ -37,7 +36,7 @@ def test_the_published_one_step_command() -> None:
     assert (chosen.scale, chosen.samples, chosen.guidance, chosen.min_size) == (4, 1, 1.0, 512)
     assert (chosen.start_point, chosen.start_index, chosen.compat) == ("lq", 999, "none")
     assert (chosen.tile, chosen.vae_tile) == ("none", "none")
-    assert trajectory_of("nuts", 1, chosen.T, chosen.t_max, chosen.t_min).timesteps == (999,)
+    assert chosen.trajectory.timesteps == (999,)
 
 
 def test_the_published_multi_step_command_with_tiles() -> None:
@@ -46,7 +45,7 @@ def test_the_published_multi_step_command_with_tiles() -> None:
         " --tile_diffusion_size 512 --tile_diffusion_stride 256 --tile_vae --vae_decoder_tile_size 224"
         " --vae_encoder_tile_size 1024 --upscale 4"
     )
-    assert trajectory_of("nuts", 1, chosen.T, chosen.t_max, chosen.t_min).timesteps == (999, 499)
+    assert chosen.trajectory.timesteps == (999, 499)
     assert (chosen.tile, chosen.vae_tile, chosen.overlap, chosen.guidance) == (512, 1792, 0.5, 4.5)
 
 
