@@ -160,7 +160,9 @@ def replay_case(
     worst, share = max(errors, key=lambda key: errors[key]), float((levels > 0.5).mean())
     # A decoded value on the border between two levels may fall on either side, and the colour fix can stretch that
     # one level to two; but such values are rare.
-    passed = errors[worst] <= BOUND and round(levels.max()) <= 2 and share <= 1e-3
+    # Where the picture is resized at the end, one of them reaches a whole neighbourhood of the small result.
+    few = (levels > 0.5).sum() <= max(1e-3 * levels.size, 48)
+    passed = bool(errors[worst] <= BOUND and round(levels.max()) <= 2 and few)
     return CaseResult(name, errors[worst], worst, round(levels.max()), share, passed)
 
 
