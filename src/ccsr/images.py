@@ -28,7 +28,7 @@ import numpy as np
 import pyvips
 from PIL import Image, UnidentifiedImageError
 
-from ccsr.errors import ImageError
+from ccsr.errors import ImageError, TooLargeError
 from ccsr.log import get_logger
 
 _log = get_logger("images")
@@ -282,8 +282,8 @@ def _sniff(head: bytes, path: Path) -> str:
 
 def _check_size(width: int, height: int, path: Path, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise ImageError(f"{width}x{height} is {width * height / 1e6:.1f} megapixels, the limit is"
-                         f" {max_pixels / 1e6:.1f}", path=path, hint="cut or shrink it first")  # fmt: skip
+        raise TooLargeError(f"{width}x{height} is {width * height / 1e6:.1f} megapixels, the limit is"
+                            f" {max_pixels / 1e6:.1f}", path=path, hint="cut or shrink it first")  # fmt: skip
 
 
 def _through_pillow(file: IO[bytes], decoder: str, path: Path, max_pixels: int) -> Any:

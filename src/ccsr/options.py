@@ -39,6 +39,14 @@ class Option:
     doors: tuple[str, ...] = ALL_DOORS
     affects_bytes: bool = True
     hidden: bool = False
+    label: str | None = None
+    """Plain words for a control; the name where there are none."""
+    front: bool = False
+    """Whether a page shows it at once, and not only when asked for more."""
+    suggestions: tuple[Any, ...] = ()
+    """Values that a page offers first."""
+    ends: tuple[str, str] | None = None
+    """Plain words for the ends of a slider over the suggestions."""
 
     @property
     def flag(self) -> str:
@@ -105,6 +113,7 @@ class UpscaleOptions:
         short="-m",
         unit="NAME|FOLDER|HUB-ID",
         affects_bytes=False,  # a job's hash holds the weights' own hash, wherever they lie
+        label="Model",
     )
     base_model: str | None = _option(
         None,
@@ -115,16 +124,38 @@ class UpscaleOptions:
         affects_bytes=False,
     )
     scale: Fraction = _option(
-        Fraction(4), "ratio of output to input side, fractions allowed", "size", minimum=1, maximum=8, short="-s"
+        Fraction(4),
+        "ratio of output to input side, fractions allowed",
+        "size",
+        minimum=1,
+        maximum=8,
+        short="-s",
+        label="Size",
+        front=True,
+        suggestions=(2, 3, 4, 8),
     )
     width: int | None = _option(
-        None, "output width in pixels instead of a scale (aspect kept)", "size", minimum=1, unit="PX"
+        None,
+        "output width in pixels instead of a scale (aspect kept)",
+        "size",
+        minimum=1,
+        unit="PX",
+        label="Width in pixels",
     )
     height: int | None = _option(
-        None, "output height in pixels instead of a scale (aspect kept)", "size", minimum=1, unit="PX"
+        None,
+        "output height in pixels instead of a scale (aspect kept)",
+        "size",
+        minimum=1,
+        unit="PX",
+        label="Height in pixels",
     )
     megapixels: float | None = _option(
-        None, "output size in megapixels instead of a scale (aspect kept)", "size", minimum=1e-6
+        None,
+        "output size in megapixels instead of a scale (aspect kept)",
+        "size",
+        minimum=1e-6,
+        label="Size in megapixels",
     )
     blend: float = _option(
         1.0,
@@ -132,6 +163,8 @@ class UpscaleOptions:
         "result",
         minimum=0,
         maximum=1,
+        label="Strength",
+        ends=("closer to the input", "full effect"),
     )
     steps: int = _option(
         1,
@@ -140,6 +173,10 @@ class UpscaleOptions:
         "method",
         minimum=1,
         maximum=999,
+        label="Detail",
+        front=True,
+        suggestions=(1, 2, 3, 4),
+        ends=("faithful", "detailed"),
     )
     T: int | None = _option(None, "grid of the paper; excludes --steps", "method", minimum=1, maximum=1000)
     t_max: Fraction | None = _option(
@@ -157,24 +194,33 @@ class UpscaleOptions:
         "non-uniform timesteps of the paper, or evenly spaced ones (its ablation V1)",
         "method",
         choices=("nuts", "uniform"),
+        label="Sampling",
     )
-    seed: int = _option(0, "the same seed gives the same bytes", "method", minimum=0, maximum=2**63 - 1)
+    seed: int = _option(0, "the same seed gives the same bytes", "method", minimum=0, maximum=2**63 - 1, label="Seed")
     samples: int = _option(
         1,
         "number of results per picture, each with noise of its own",
         "result",
         minimum=1,
         affects_bytes=False,
+        label="Results per photo",
+        front=True,
+        suggestions=(1, 2, 4, 8),
     )
     color_fix: str | None = _option(
         None,
         "how colours follow the input (default: as the model folder says)",
         "result",
         choices=("adain", "wavelet", "none"),
+        label="Colours follow the input by",
     )
-    prompt: str | None = _option(None, "text for models with a text encoder", "method")
-    negative_prompt: str | None = _option(None, "text to stay away from, with --guidance above 1", "method")
-    guidance: float = _option(1.0, "classifier-free guidance; 1 is off", "method", minimum=1, maximum=30)
+    prompt: str | None = _option(None, "text for models with a text encoder", "method", label="Describe the photo")
+    negative_prompt: str | None = _option(
+        None, "text to stay away from, with --guidance above 1", "method", label="Stay away from"
+    )
+    guidance: float = _option(
+        1.0, "classifier-free guidance; 1 is off", "method", minimum=1, maximum=30, label="Guidance"
+    )
     tile: int | str = _option(
         "auto",
         "output pixels of a tile of the denoiser; auto, none or a number",
@@ -182,6 +228,7 @@ class UpscaleOptions:
         unit="PX",
         words=("auto", "none"),
         minimum=64,
+        label="Tile of the denoiser",
     )
     vae_tile: int | str = _option(
         "auto",
@@ -190,6 +237,7 @@ class UpscaleOptions:
         unit="PX",
         words=("auto", "none"),
         minimum=64,
+        label="Tile of the decoder",
     )
     overlap: float | str = _option(
         "auto",
@@ -198,9 +246,16 @@ class UpscaleOptions:
         words=("auto",),
         minimum=0,
         maximum=0.9,
+        label="Overlap of tiles",
     )
     device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps", "machine", doors=LOCAL_DOORS)
-    dtype: str = _option("auto", "number format of the networks", "machine", choices=("auto", "fp32", "bf16", "fp16"))
+    dtype: str = _option(
+        "auto",
+        "number format of the networks",
+        "machine",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        label="Number format",
+    )
     threads: int | None = _option(
         None,
         "CPU threads; a result's last bits depend on it (default: the cores)",
@@ -210,7 +265,11 @@ class UpscaleOptions:
         doors=LOCAL_DOORS,
     )
     compat: str = _option(
-        "none", "option values of the published programs, for comparisons", "method", choices=("none", "v2", "v1")
+        "none",
+        "option values of the published programs, for comparisons",
+        "method",
+        choices=("none", "v2", "v1"),
+        label="Behave as a published program",
     )
     start_point: str = _option(
         "lq", "start from the noised input or from pure noise", "method", choices=("lq", "noise"), hidden=True
@@ -230,16 +289,33 @@ class UpscaleOptions:
         "files",
         choices=("png", "jpeg", "webp", "tiff", "avif"),
         doors=("cli", "http"),
+        label="Save as",
+        front=True,
     )
-    quality: int = _option(95, "quality of lossy formats", "files", minimum=1, maximum=100, doors=("cli", "http"))
+    quality: int = _option(
+        95,
+        "quality of lossy formats",
+        "files",
+        minimum=1,
+        maximum=100,
+        doors=("cli", "http"),
+        label="Quality of JPEG, WebP and AVIF",
+    )
     depth: str = _option(
         "auto",
         "bits per channel of results; auto is the input's",
         "files",
         choices=("auto", "8", "16"),
         doors=("cli", "http"),
+        label="Bits per channel",
     )
-    strip_metadata: bool = _option(False, "leave EXIF, XMP and ICC out of results", "files", doors=("cli", "http"))
+    strip_metadata: bool = _option(
+        False,
+        "leave EXIF, XMP and ICC out of results",
+        "files",
+        doors=("cli", "http"),
+        label="Leave out EXIF and colour profile",
+    )
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], door: str = "python") -> Self:

@@ -2,7 +2,8 @@
 
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +20,8 @@ from ccsr.errors import ImageError, OptionError
 from ccsr.fitting import as_tensor, finish, prepare
 from ccsr.method import Conditions, Networks, Settings, decode, restore
 from ccsr.networks import LatentControlNet, latent_factor
-from ccsr.networks.tiled import TileSettings
+from ccsr.networks.tiled import TileSettings, count_tiles
+from ccsr.networks.watch import Stage, watched
 from ccsr.noise import Draws
 from ccsr.options import UpscaleOptions, options_of
 from ccsr.plan import Plan, make_plan
@@ -171,7 +173,7 @@ class CCSRPipeline(DiffusionPipeline):
     ) -> Upscaled:
         """One result of one picture, float (H, W, 3) in 0..1, at the plan's output size.
 
-        `on_progress` is called as (done, total, stage) after each evaluation.
+        `on_progress` is called as (done, total, stage) while the networks run; what it raises stops the work.
         """
         if plan.device == "cpu" and torch.get_num_threads() != plan.threads:
             torch.set_num_threads(plan.threads)
@@ -201,8 +203,6 @@ class CCSRPipeline(DiffusionPipeline):
         def on_evaluation(evaluation: Evaluation) -> None:
             if options.intermediates:
                 estimates.append(evaluation.x0)
-            if on_progress:
-                on_progress(evaluation.index + 1, len(trajectory.timesteps), "denoise")
             if on_step_end:
                 on_step_end(self, evaluation.index, evaluation.t, {"latents": evaluation.z_t, "x0": evaluation.x0})
 
@@ -213,7 +213,8 @@ class CCSRPipeline(DiffusionPipeline):
             return draws(name)
 
         prepare_seconds = time.perf_counter() - started
-        restored = restore(networks, lq_up, conditions, settings, draw, on_evaluation)
+        with self._watched(settings, lq_up, conditions, on_progress):
+            restored = restore(networks, lq_up, conditions, settings, draw, on_evaluation)
         seconds = restored.seconds
         seconds["encode"] += prepare_seconds
         started = time.perf_counter()
@@ -244,6 +245,37 @@ class CCSRPipeline(DiffusionPipeline):
             # Offloaded networks come to their device by themselves.
             if network.dtype != dtype or (network.device != device and not hasattr(network, "_hf_hook")):
                 torch.nn.Module.to(network, device, dtype)
+
+    @contextmanager
+    def _watched(
+        self, settings: Settings, lq_up: Tensor, conditions: Conditions, on_progress: Progress | None
+    ) -> Iterator[None]:
+        """Inside, `on_progress` hears of every thousandth of the work, by the operations of each network."""
+        if on_progress is None:
+            yield
+            return
+        factor = latent_factor(self.vae)
+        height, width = lq_up.shape[-2:]
+        evaluations = len(settings.trajectory.timesteps) * (2 if conditions.guided else 1)
+        cost = self.description.flops_per_pixel
+        encode = count_tiles(height, width, settings.encode_tiles)
+        denoise = count_tiles(height // factor, width // factor, settings.denoise_tiles)
+        decode = count_tiles(height // factor, width // factor, settings.decode_tiles)
+        stages = [
+            Stage("encode", [self.vae.encoder], encode, cost["encode"]),
+            Stage("denoise", [self.unet, self.controlnet], denoise * evaluations, cost["denoise"] * evaluations),
+            Stage("decode", [self.vae.decoder], decode, cost["decode"]),
+        ]
+        told = -1
+
+        def on_share(share: float, stage: str) -> None:
+            nonlocal told
+            if (done := int(share * 1000)) > told:
+                told = done
+                on_progress(done, 1000, stage)
+
+        with watched(stages, on_share):
+            yield
 
     def _minimum(self, options: UpscaleOptions, compat: Compat) -> int | None:
         return options.min_size or compat.min_size or self.description.min_size

@@ -12,6 +12,7 @@ from ccsr.version import __version__
 
 COMMANDS = {
     "upscale": "enlarge and restore a picture, several, or folders",
+    "serve": "the web page and the HTTP API",
     "models": "list, inspect, verify and pack models",
     "verify": "replay recorded reference values through this installation",
     "completion": "print a script that completes this command in a shell",

@@ -82,8 +82,7 @@ class Reporter:
             case Started(task, number, total) if self._bar:
                 self._bar.set_description_str(f"{number}/{total} {task.source.path.name}")
             case Advanced(task, done, total, _) if self._bar:
-                # The decoder still comes after the last step that is told.
-                self._move_to(self._finished + task.megapixels * done / (total + 1))
+                self._move_to(self._finished + task.megapixels * done / total)
             case Finished(task, record):
                 if self._bar and task.due:
                     self._finished += task.megapixels

@@ -157,6 +157,10 @@ class Finished:
 Event = Started | Advanced | Finished
 
 
+class Stop(BaseException):
+    """Raised by a listener to end a job: like Ctrl-C, the picture at work is abandoned and what was done stays."""
+
+
 @dataclass
 class Summary:
     """How a job ended."""
@@ -275,8 +279,8 @@ def run(
 ) -> Summary:
     """Do a job; `tasks` are those of `prepare`, if it was called before.
 
-    The pipeline is made once, and only when there is something to compute. Ctrl-C abandons the picture at work and
-    returns what was done, with `interrupted` set.
+    The pipeline is made once, and only when there is something to compute. Ctrl-C, or a listener that raises `Stop`,
+    abandons the picture at work and returns what was done, with `interrupted` set.
 
     Raises:
         CCSRError: as `prepare`, or when the pipeline cannot be made.
@@ -293,7 +297,7 @@ def run(
                 record = worker.do(task)
                 setattr(summary, record.status, getattr(summary, record.status) + 1)
                 on_event(Finished(task, record, number, len(tasks)))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stop):
             summary.interrupted = True
     summary.seconds = time.perf_counter() - begin
     return summary
