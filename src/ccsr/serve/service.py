@@ -229,7 +229,9 @@ class Service:
             if live is not None:
                 ahead = list(self._waiting)[: self._waiting.index(live)] if live in self._waiting else []
                 running = [other for other in self._live.values() if other.state == "running"]
-                left = self._left_of([live] if live.state == "running" else [*running, *ahead, live])
+                ours = [live] if live.state == "running" else [*running, *ahead, live]
+                # Before the first job there is nothing to judge by.
+                left = self._left_of(ours) if self._seconds_per_flop or live.progress > 0.02 else None
                 position = len(ahead) + 1 if live.state == "queued" else 0
                 return self._told(live.job, live.state, live.results, live.inputs, live.progress, left, position)
         job = self.store.get(id)

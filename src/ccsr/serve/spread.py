@@ -12,7 +12,7 @@ from PIL import Image
 
 from ccsr import images
 
-STOPS = ((0, 0, 0, 0), (38, 60, 180, 150), (150, 40, 190, 200), (235, 70, 95, 225), (255, 205, 70, 240))
+STOPS = ((38, 60, 180, 0), (38, 60, 180, 120), (150, 40, 190, 180), (235, 70, 95, 220), (255, 205, 70, 240))
 """RGBA from "the same in all" to "differs most"; lightness rises all the way, so that it reads without colour too."""
 
 
