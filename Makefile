@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: demo lint test test-long docs clean
+.PHONY: demo lint test test-long test-browser docs clean
 
 # The main job on a photograph that ships with scikit-image: degrade, upscale with nano, write a comparison.
 demo: $(CORE)
@@ -18,7 +18,7 @@ $(CORE): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,text]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,serve,text]'
 	touch $@ $(CORE)
 
 test: $(DEV)
@@ -26,6 +26,11 @@ test: $(DEV)
 
 test-long: $(DEV)
 	$(BIN)/python -m pytest -m slow
+
+# The page in a real browser: Debian's, installed where that is allowed, else the tests say why they are skipped.
+test-browser: $(DEV)
+	command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; } || true
+	$(BIN)/python -m pytest tests/serve/test_browser.py
 
 lint: $(DEV)
 	$(BIN)/ruff check .

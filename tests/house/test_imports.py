@@ -46,7 +46,9 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"degradation", "images"},
     "training": {"color", "data", "networks", "sampler", "weights"},
     "jobs": {"images", "plan", "pipeline", "resample", "weights"},
-    "cli": {"images", "jobs", "pipeline", "plan", "verify", "weights"},
+    "cli": {"images", "jobs", "pipeline", "plan", "serve", "verify", "weights"},
+    # The pipeline is only made here, as the command line makes it; jobs run it.
+    "serve": {"images", "jobs", "pipeline", "plan", "weights"},
     "__main__": {"cli"},
     "__init__": {"pipeline"},
 }

@@ -29,6 +29,8 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None], verbose: boo
                 hint="choose another --port or --host",
             ) from error
         app = create_app(Service(settings))
+        # Who opens the address now waits for an answer instead of being refused.
+        listening.listen(128)
         host = f"[{settings.host}]" if family == socket.AF_INET6 else settings.host
         on_ready(f"http://{host}:{listening.getsockname()[1]}")
         config = uvicorn.Config(

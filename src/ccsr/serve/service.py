@@ -373,8 +373,7 @@ class Service:
             measured = (time.monotonic() - begin) / job.flops
             self._seconds_per_flop = (measured + (self._seconds_per_flop or measured)) / 2
         if failure is None and not interrupted and not any(r.stored for r in live.results):
-            first = next((r.record["error"] for r in live.results if r.record["error"]), None)
-            failure = CCSRError(first or "nothing came out")
+            failure = _called(_why_nothing(live, [upload.path for upload in uploads]), names)
         if interrupted and live.stop == "timeout":
             failure = CCSRError(
                 f"the job took longer than the {self.settings.job_seconds:g} s that are allowed", hint="ask for less"
@@ -504,6 +503,16 @@ def _download_name(name: str, task: runner.Task, options: UpscaleOptions) -> str
     stem = name.rpartition(".")[0] or name
     sample = f"_s{task.sample:02d}" if options.samples > 1 else ""
     return f"{stem}{size_tag(options)}{sample}{task.facts.output.suffix}"
+
+
+def _why_nothing(live: Live, paths: Sequence[Path]) -> CCSRError:
+    """The error of a job without any result, of the kind that tells whose fault it was."""
+    try:
+        for path in paths:
+            images.load(path)
+    except CCSRError as error:
+        return error
+    return CCSRError(next((r.record["error"] for r in live.results if r.record["error"]), "nothing came out"))
 
 
 def _called(error: CCSRError, names: Mapping[str, str]) -> CCSRError:

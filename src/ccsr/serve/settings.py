@@ -55,7 +55,7 @@ class ServeSettings:
         settings = cls(**{name: known[name].parse(value) for name, value in mapping.items() if value is not None})
         if settings.token is not None and (not settings.token.isascii() or settings.token.split() != [settings.token]):
             raise OptionError(
-                "the token has spaces, is empty or is not ASCII", hint="for instance: openssl rand -hex 24"
+                "the token is empty, has spaces or is not ASCII", hint="for instance: openssl rand -hex 24"
             )
         if not settings.is_local and settings.token is None:
             raise OptionError(
