@@ -155,6 +155,7 @@ class UpscaleOptions:
         "output size in megapixels instead of a scale (aspect kept)",
         "size",
         minimum=1e-6,
+        maximum=4290,
         label="Size in megapixels",
     )
     blend: float = _option(
@@ -280,6 +281,7 @@ class UpscaleOptions:
         "shortest output side that is processed (default: as the model folder says)",
         "size",
         minimum=8,
+        maximum=2048,
         hidden=True,
     )
     intermediates: bool = _option(False, "also write the decoded estimate of each step", "result", doors=LOCAL_DOORS)

@@ -1,9 +1,10 @@
 """A server in this process with a tiny model, and one whose pipeline waits to be let go."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason='the extra "serve" is not installed')
 
+import uvicorn
 from starlette.testclient import TestClient
 
 from ccsr.serve.app import create_app
@@ -56,6 +58,22 @@ class Serving:
                 return told
             assert time.monotonic() < deadline, told
             time.sleep(0.02)
+
+
+@contextmanager
+def listening_at(service: Service) -> Iterator[str]:
+    """A server on a real port, in a thread of this process."""
+    server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="error", timeout_graceful_shutdown=1))
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
 
 
 Start = Callable[..., Serving]

@@ -151,7 +151,7 @@ class Process:
         return self.process.wait(30)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_restart_loses_nothing(tmp_path: Path, how: int) -> None:
     pictures = [write_picture(tmp_path / f"{n}.png", 96, 96, seed=n) for n in range(4)]
     data = tmp_path / "data"

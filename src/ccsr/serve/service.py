@@ -320,6 +320,11 @@ class Service:
     def _work(self, device: str) -> None:
         """One worker's life."""
         cache: dict[tuple[str, str], runner.Upscaler] = {}
+        try:
+            # So that the first picture does not wait for it.
+            self._pipeline(self._here(self.options_from({}), device), cache)
+        except CCSRError as error:
+            log.warning("%s", error)  # each job will say so, too
         while True:
             with self._changed:
                 while not self._waiting and not self._closing:
@@ -348,13 +353,6 @@ class Service:
         interrupted = False
         begin = time.monotonic()
 
-        def pipeline() -> runner.Upscaler:
-            key = (options.model, resolve_machine(options)[1])
-            if key not in cache:
-                cache.clear()  # the one before is let go first
-                cache[key] = self._make_pipeline(self.models[options.model], options)
-            return cache[key]
-
         try:
             tasks = runner.prepare(request, options)
             listen = _Listener(self, live, tasks, names, options, begin + self.settings.job_seconds)
@@ -362,7 +360,8 @@ class Service:
                 plan = next((t.due.plan for t in tasks if t.due), None)
                 if plan is not None:
                     self._seconds_per_flop = estimated_seconds(plan) / plan.flops
-            interrupted = runner.run(request, pipeline, options, listen, tasks).interrupted
+            made = runner.run(request, lambda: self._pipeline(options, cache), options, listen, tasks)
+            interrupted = made.interrupted
             if not interrupted and options.samples > 1:
                 self._measure_spread(live, folder)
         except CCSRError as error:
@@ -381,6 +380,14 @@ class Service:
         state = "failed" if failure else "cancelled" if interrupted else "done"
         with self._changed:
             self._end(live, state, failure)
+
+    def _pipeline(self, options: UpscaleOptions, cache: dict[tuple[str, str], runner.Upscaler]) -> runner.Upscaler:
+        """A worker's pipeline; it keeps one, and going from one number format to another would round the weights."""
+        key = (options.model, resolve_machine(options)[1])
+        if key not in cache:
+            cache.clear()  # the one before is let go first
+            cache[key] = self._make_pipeline(self.models[options.model], options)
+        return cache[key]
 
     def _measure_spread(self, live: Live, folder: Path) -> None:
         """Keep the stability map of each input that has at least two results."""
