@@ -208,6 +208,13 @@ class UpscaleOptions:
         front=True,
         suggestions=(1, 2, 4, 8),
     )
+    stability_map: bool = _option(
+        False,
+        "with --samples, also write where the results of a picture differ: a map and an overlay",
+        "result",
+        doors=("cli",),  # Python and the server give the map of several samples unasked
+        affects_bytes=False,
+    )
     color_fix: str | None = _option(
         None,
         "how colours follow the input (default: as the model folder says)",
@@ -354,6 +361,8 @@ class UpscaleOptions:
             )
         if ("t_max" in given or "t_min" in given) and self.T is None and not first_version:
             raise OptionError("--t-max and --t-min need --T", hint="for instance --T 6 --t-max 2/3 --t-min 1/2")
+        if self.stability_map and self.samples < 2:
+            raise OptionError("--stability-map compares several results", hint="add --samples 10")
         if self.negative_prompt is not None and self.guidance <= 1:
             raise OptionError("--negative-prompt has no effect at guidance 1", hint="add --guidance 4.5")
         return self

@@ -26,6 +26,7 @@ from ccsr.noise import Draws
 from ccsr.options import UpscaleOptions, options_of
 from ccsr.plan import Plan, make_plan
 from ccsr.sampler import Evaluation, NoiseSchedule
+from ccsr.stability import StabilityMeter
 from ccsr.weights import Model, ModelDescription, encode_prompt, load_model, save_model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -54,6 +55,13 @@ class CCSROutput:
     timesteps: tuple[int, ...]
     """Indices 0..999 that were evaluated."""
     warnings: list[str]
+    stability_maps: list[np.ndarray] = field(default_factory=list)
+    """For each picture with several samples: their standard deviation at each pixel, (H, W), 0 to 0.5."""
+
+    @property
+    def stability_map(self) -> np.ndarray | None:
+        """The map of the only (or first) picture; None where there was one sample."""
+        return self.stability_maps[0] if self.stability_maps else None
 
 
 class CCSRPipeline(DiffusionPipeline):
@@ -147,19 +155,24 @@ class CCSRPipeline(DiffusionPipeline):
         if generator is not None:
             options.setdefault("seed", int(torch.randint(2**31, (1,), generator=generator)))
         chosen = UpscaleOptions.from_mapping(options, door="python")
-        results, warnings = [], []
+        results, warnings, maps = [], [], []
         timesteps: tuple[int, ...] = ()
         pictures = [p for item in (image if isinstance(image, list) else [image]) for p in as_arrays(item)]
         with self.progress_bar(total=len(pictures) * chosen.samples) as bar:
             for picture in pictures:
                 plan = make_plan(picture.shape[1], picture.shape[0], chosen, self.description)
+                meter = StabilityMeter()
                 for sample in range(chosen.samples):
                     out = self.upscale(picture, chosen, plan, sample, on_step_end=callback_on_step_end)
                     timesteps = out.timesteps
                     warnings += out.warnings
                     results.append(_as_output(out.sr, output_type))
+                    if chosen.samples > 1:
+                        meter.update("picture", sample, out.sr)
                     bar.update()
-        return CCSROutput(results, timesteps, warnings)
+                if chosen.samples > 1:
+                    maps.append(meter.deviation.mean(2))
+        return CCSROutput(results, timesteps, warnings, maps)
 
     @torch.inference_mode()
     def upscale(

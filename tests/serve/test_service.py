@@ -188,7 +188,9 @@ def test_a_restart_loses_nothing(tmp_path: Path, how: int) -> None:
     finally:
         second.process.kill()
     # The same bytes as from the command line, whatever happened in between.
-    assert main(["upscale", str(pictures[3]), "-o", str(tmp_path / "cli.png"), "--threads", "1", "--device", "cpu"]) == 0
+    assert (
+        main(["upscale", str(pictures[3]), "-o", str(tmp_path / "cli.png"), "--threads", "1", "--device", "cpu"]) == 0
+    )
     (tmp_path / "http.png").write_bytes(whole)
     np.testing.assert_array_equal(
         np.asarray(Image.open(tmp_path / "http.png")), np.asarray(Image.open(tmp_path / "cli.png"))

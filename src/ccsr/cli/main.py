@@ -12,6 +12,9 @@ from ccsr.version import __version__
 
 COMMANDS = {
     "upscale": "enlarge and restore a picture, several, or folders",
+    "samples": "several results of one picture, and where they differ",
+    "evaluate": "metrics and stability of results, against ground truth",
+    "data": "check that a test set or a training set is complete",
     "serve": "the web page and the HTTP API",
     "models": "list, inspect, verify and pack models",
     "verify": "replay recorded reference values through this installation",

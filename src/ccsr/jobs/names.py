@@ -127,6 +127,15 @@ class Naming:
         path = self.file or source.path.with_name(source.path.stem + self.tag + suffix)
         return path.with_name(f"{path.stem}_s{sample:02d}{path.suffix}") if self.samples > 1 else path
 
+    def map_stem(self, source: Source) -> Path:
+        """Path, without an ending, of the stability map over a picture's samples."""
+        folder = self.folder_of(source)
+        if folder is not None:
+            inside = source.path.relative_to(source.root) if source.root else Path(source.path.name)
+            return folder / "stability" / inside.with_name(inside.stem)
+        path = self.file or source.path.with_name(source.path.stem + self.tag)
+        return path.with_name(path.stem) if self.file else path
+
 
 def intermediate(result: Path, t: int) -> Path:
     """Path of the decoded estimate made at index `t`, beside its result; PNG, so that it is what the network made."""

@@ -23,6 +23,8 @@ from ccsr.log import get_logger
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan, make_plan, output_size, resolve_machine
 from ccsr.resample import enlarge
+from ccsr.stability import StabilityMeter
+from ccsr.stability_map import map_paths, save_maps
 from ccsr.version import __version__
 
 if TYPE_CHECKING:
@@ -68,6 +70,16 @@ class Facts:
     header: images.Header
     plan: Plan
     entry: Entry
+    maps: "_Maps | None" = None
+    """What follows the last of several samples."""
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """The stability map of one picture: over which results, and where it goes."""
+
+    results: tuple[Path, ...]
+    stem: Path
 
 
 @dataclass(frozen=True)
@@ -118,6 +130,8 @@ class Record:
     threads: int | None
     seconds: dict[str, float]
     warnings: tuple[str, ...] = ()
+    stability_map: str | None = None
+    """The map over all samples of the picture, beside the last of them."""
     version: str = __version__
 
     def as_json(self) -> dict[str, Any]:
@@ -196,6 +210,8 @@ def prepare(job: Job, options: UpscaleOptions) -> list[Task]:
         for output in n.outputs
         for path in (output, *(intermediate(output, t) for t in timesteps if options.intermediates))
     ]
+    if options.stability_map:
+        written += [(path, n.source.path) for n in named if n.stem for path in map_paths(n.stem)]
     check_names(written, (source.path for source in sources))
     resolve_machine(options)
     with ExitStack() as stack:
@@ -211,6 +227,8 @@ class _Named:
     header: images.Header | None = None
     outputs: tuple[Path, ...] = ()
     folder: Path | None = None
+    stem: Path | None = None
+    """Of the stability map."""
     error: CCSRError | None = None
 
     @classmethod
@@ -229,7 +247,7 @@ class _Named:
             return cls(source, error=_as_ours(error, source.path))
         suffix = images.output_suffix(result, options.format)
         outputs = tuple(naming.result(source, sample, suffix) for sample in range(options.samples))
-        return cls(source, header, outputs, folder)
+        return cls(source, header, outputs, folder, naming.map_stem(source))
 
 
 def _tasks(named: _Named, job: Job, options: UpscaleOptions, journals: "_Journals") -> Iterator[Task]:
@@ -247,7 +265,9 @@ def _tasks(named: _Named, job: Job, options: UpscaleOptions, journals: "_Journal
     for sample, output in enumerate(named.outputs):
         digest = options.digest(**decided, sample=sample)
         entry = Entry(path, status.st_size, status.st_mtime_ns, digest, job.model.sha256)
-        facts = Facts(output, named.folder, named.header, plan, entry)
+        is_last = options.stability_map and sample == len(named.outputs) - 1
+        maps = _Maps(named.outputs, named.stem) if is_last and named.stem else None
+        facts = Facts(output, named.folder, named.header, plan, entry, maps)
         task = Task(named.source, sample, facts)
         if not job.overwrite and os.path.lexists(output):
             yield _known(task, facts, journals.existing(named.folder))
@@ -294,7 +314,7 @@ def run(
             for number, task in enumerate(tasks, 1):
                 if task.due:
                     on_event(Started(task, number, len(tasks)))
-                record = worker.do(task)
+                record = _with_map(worker.do(task), task, job.overwrite)
                 setattr(summary, record.status, getattr(summary, record.status) + 1)
                 on_event(Finished(task, record, number, len(tasks)))
         except (KeyboardInterrupt, Stop):
@@ -455,6 +475,29 @@ def _changes(entry: Entry) -> list[str]:
     if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
         return ["the input changed while it was being upscaled"]
     return []
+
+
+def _with_map(record: Record, task: Task, overwrite: bool) -> Record:
+    """Write the stability map after the last sample of a picture; what hinders it is a warning, not a failure."""
+    facts = task.facts
+    if facts is None or facts.maps is None or record.status == "failed":
+        return record
+    maps = facts.maps
+    map_path = map_paths(maps.stem)[0]
+    if record.status == "skipped" and map_path.exists():
+        return dataclasses.replace(record, stability_map=str(map_path))
+    # Beside its input, a file of that name may be the user's own; a folder of results is ours.
+    if map_path.exists() and not overwrite and facts.folder is None:
+        warning = f"{map_path} exists and was left as it is; --overwrite replaces it"
+        return dataclasses.replace(record, warnings=(*record.warnings, warning))
+    meter = StabilityMeter()
+    try:
+        for run, path in enumerate(maps.results):
+            meter.update(str(maps.stem), run, images.load(path).rgb)
+        save_maps(meter.deviation.mean(2), meter.mean, maps.stem)
+    except (CCSRError, OSError) as error:
+        return dataclasses.replace(record, warnings=(*record.warnings, f"no stability map: {error}"))
+    return dataclasses.replace(record, stability_map=str(map_path))
 
 
 def _scale(options: UpscaleOptions, facts: Facts | None) -> float | None:

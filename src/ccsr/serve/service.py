@@ -491,7 +491,7 @@ class _Listener:
         if any(known.number == number for known in self._live.results):
             return  # done before a restart
         path = str(task.source.path)
-        fields = {**record.as_json(), "input": self._names[path], "output": None}
+        fields = {**record.as_json(), "input": self._names[path], "output": None, "stability_map": None}
         if record.error:
             fields["error"] = record.error.replace(path, self._names[path])
         stored = name = None

@@ -15,6 +15,7 @@ const viewer = new Viewer();
 
 async function add(files) {
   const wanted = [...files].filter((file) => file.size > 0);
+  await ready;
   if (!wanted.length || job?.state === "running") return;
   if (job) leaveJob();
   warn("");
@@ -320,7 +321,8 @@ async function main() {
   options.draw($("front"), $("rest"), draw);
   draw();
   const named = /^#job=([0-9a-f]+)$/.exec(location.hash);
-  if (named) await resume(named[1]).catch((error) => { if (!(error instanceof Failure)) throw error; startOver(); });
+  if (named) resume(named[1]).catch((error) => { if (!(error instanceof Failure)) throw error; startOver(); });
 }
 
-main().catch((error) => { document.body.prepend(Object.assign(document.createElement("p"), { className: "failure", textContent: error.message })); });
+const ready = main();
+ready.catch((error) => { document.body.prepend(Object.assign(document.createElement("p"), { className: "failure", textContent: error.message })); });

@@ -59,6 +59,8 @@ export class Options {
       words.push(known["x-flag"]);
       if (known.type !== "boolean") words.push(quoted(value));
     }
+    // The page makes the map of several results unasked.
+    if (Number(this.value("samples")) > 1) words.push("--stability-map");
     return words;
   }
 
