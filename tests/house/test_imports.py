@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"data", "evaluate", "images", "jobs", "metrics", "pipeline", "plan", "serve", "verify", "weights"},
     # The pipeline is only made here, as the command line makes it; jobs run it.
     "serve": {"images", "jobs", "pipeline", "plan", "stability", "stability_map", "weights"},
-    "comfyui": {"images", "pipeline", "stability", "stability_map", "weights"},
+    "comfyui": {"pipeline", "plan", "resample", "stability", "stability_map", "weights"},
     "__main__": {"cli"},
     "__init__": {"pipeline"},
 }
