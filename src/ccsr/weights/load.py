@@ -12,10 +12,10 @@ from torch import Tensor
 from ccsr.errors import WeightsError
 from ccsr.networks import LatentControlNet
 from ccsr.weights.description import EMBEDDING_NAMES, ModelDescription, describe
-from ccsr.weights.files import read_json
+from ccsr.weights.files import first_line, read_json
 from ccsr.weights.layouts import weights_file, with_current_names
 from ccsr.weights.manifest import differences, read_manifest
-from ccsr.weights.tensors import first_line, read_tensors
+from ccsr.weights.tensors import read_tensors
 from ccsr.weights.text import NEGATIVE, POSITIVE, encode_prompts
 
 _CLASSES: dict[str, Any] = {"unet": UNet2DConditionModel, "controlnet": LatentControlNet, "vae": AutoencoderKL}

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ccsr.errors import WeightsError
+from ccsr.weights.files import first_line
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
@@ -104,5 +105,4 @@ def _fetch(name: str, repository: str, revision: str | None) -> Path:
     except RevisionNotFoundError as error:
         raise WeightsError(f"the hub has no such revision: {name}") from error
     except Exception as error:  # the client's and its HTTP library's own kinds differ from version to version
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise WeightsError(f"{name} could not be fetched from the hub: {line}") from error
+        raise WeightsError(f"{name} could not be fetched from the hub: {first_line(error)}") from error
