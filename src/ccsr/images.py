@@ -557,17 +557,17 @@ def sweep(folder: Path) -> int:
 def _named(path: Path, what: str) -> Iterator[None]:
     """Turn whatever the libraries raise into one line that names the file."""
     hint = None
+    # What an earlier file left there would be told of this one.
+    pyvips.vips_lib.vips_error_clear()
     try:
         yield
     except ImageError:
         raise
     except pyvips.Error as error:
-        detail = error.detail or error.message
-        lines = [line.strip() for line in detail.splitlines() if line.strip()]
-        reason, hint = (
-            lines[0] if lines else "unknown",
-            "damaged, incomplete or unusual; another program may save it as PNG" if what == "cannot be read" else None,
-        )
+        lines = [line.strip() for line in (error.detail or "").splitlines() if line.strip()]
+        reason = lines[0] if lines else "the library gives no reason"
+        if what == "cannot be read":
+            hint = "damaged, incomplete or unusual; another program may save it as PNG"
         raise ImageError(f"{what}: {reason}", path=path, hint=hint) from error
     except MemoryError as error:
         raise ImageError(f"{what}: it does not fit into memory", path=path) from error

@@ -223,8 +223,11 @@ class _Named:
     def of(cls, source: Source, naming: Naming, options: UpscaleOptions) -> "_Named":
         folder = naming.folder_of(source)
         try:
-            if not source.path.exists():
-                raise ImageError("there is no such file", path=source.path)
+            if not _exists(source.path):
+                what = (
+                    "is a link to a file that does not exist" if source.path.is_symlink() else "there is no such file"
+                )
+                raise ImageError(what, path=source.path)
             if source.path.is_dir():
                 raise ImageError("the folder cannot be listed", path=source.path, hint="check its permissions")
             header = images.read_header(source.path)
@@ -236,6 +239,14 @@ class _Named:
         suffix = images.output_suffix(result, options.format)
         outputs = tuple(naming.result(source, sample, suffix) for sample in range(options.samples))
         return cls(source, header, outputs, folder)
+
+
+def _exists(path: Path) -> bool:
+    """As `Path.exists`, for which a link that leads in a circle is an error in some versions."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _tasks(named: _Named, job: Job, options: UpscaleOptions, journals: "_Journals") -> Iterator[Task]:

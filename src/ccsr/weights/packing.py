@@ -135,6 +135,7 @@ def pack_networks(
         (part / SCHEDULER).parent.mkdir()
         _write_json(part / SCHEDULER, _config_of(scheduler.from_config(dict(scheduler_config))))
         _write_tensors(part / EMBEDDINGS, _on_cpu(embeddings, torch.float32))
+        shutil.copymode(part / INDEX, part / EMBEDDINGS)
         for file, text in (extra_files or {}).items():
             (part / file).write_text(text, encoding="utf-8")
         write_manifest(part, name=name, source=source, licence=licence, dtype=dtype)
@@ -172,7 +173,10 @@ def _check_facts(embeddings: Mapping[str, Tensor], color_fix: str) -> None:
 def _write_network(folder: Path, network: Any, dtype: torch.dtype) -> None:
     folder.mkdir()
     _write_json(folder / "config.json", _config_of(network))
-    _write_tensors(folder / f"{WEIGHTS}.safetensors", _on_cpu(network.state_dict(), dtype))
+    path = folder / f"{WEIGHTS}.safetensors"
+    _write_tensors(path, _on_cpu(network.state_dict(), dtype))
+    # safetensors writes for the owner's eyes only; a model has the rights that any new file gets.
+    shutil.copymode(folder / "config.json", path)
 
 
 def _on_cpu(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -45,7 +46,8 @@ def known_models() -> dict[str, Path]:
     """Models that have a name: those inside the package, then those in the folder `models` of the cache folder."""
     found: dict[str, Path] = {}
     for shelf in (Path(str(files("ccsr"))) / "models", cache_folder() / "models"):
-        if shelf.is_dir():
+        # A home that may not be looked into has no models; those of the package are there all the same.
+        with suppress(OSError):
             for folder in sorted(shelf.iterdir()):
                 if (folder / "model_index.json").is_file():
                     found.setdefault(folder.name, folder)
