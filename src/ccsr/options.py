@@ -108,9 +108,10 @@ class UpscaleOptions:
     )
     base_model: str | None = _option(
         None,
-        "folder of the base model, for weights in the published layout",
+        "the base model of weights in the published layout: folders or hub ids, tried in turn, between commas"
+        " (default: CCSR_BASE_MODEL)",
         "model",
-        unit="FOLDER",
+        unit="PLACES",
         doors=LOCAL_DOORS,
         affects_bytes=False,
     )

@@ -171,10 +171,11 @@ class Journal:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
             raise CCSRError(
                 f"the journal cannot be used: {error}",
                 path=self.path,
-                hint="remove it to start anew, or use another -o",
+                hint="make room and run again" if is_full else "remove it to start anew, or use another -o",
             ) from error
 
 

@@ -5,7 +5,9 @@ run has done already. `run` does the rest and tells a listener. One failure neve
 """
 
 import dataclasses
+import errno
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -223,12 +225,7 @@ class _Named:
     def of(cls, source: Source, naming: Naming, options: UpscaleOptions) -> "_Named":
         folder = naming.folder_of(source)
         try:
-            if not _exists(source.path):
-                what = (
-                    "is a link to a file that does not exist" if source.path.is_symlink() else "there is no such file"
-                )
-                raise ImageError(what, path=source.path)
-            if source.path.is_dir():
+            if stat.S_ISDIR(_status(source.path).st_mode):
                 raise ImageError("the folder cannot be listed", path=source.path, hint="check its permissions")
             header = images.read_header(source.path)
             # The result may be too large for the input's format.
@@ -241,12 +238,15 @@ class _Named:
         return cls(source, header, outputs, folder)
 
 
-def _exists(path: Path) -> bool:
-    """As `Path.exists`, for which a link that leads in a circle is an error in some versions."""
+def _status(path: Path) -> os.stat_result:
     try:
-        return path.exists()
-    except OSError:
-        return False
+        return path.stat()
+    except OSError as error:
+        if path.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP):
+            raise ImageError("is a link to a file that does not exist", path=path) from error
+        if error.errno == errno.ENOENT:
+            raise ImageError("there is no such file", path=path) from error
+        raise
 
 
 def _tasks(named: _Named, job: Job, options: UpscaleOptions, journals: "_Journals") -> Iterator[Task]:
@@ -382,9 +382,14 @@ class _Journals:
     def of(self, folder: Path | None) -> Journal | None:
         if folder is None:
             return None
-        if folder not in self._open:
-            self._open[folder] = self._stack.enter_context(Journal(folder))
-        return self._open[folder]
+        journal = self._open.get(folder)
+        if journal and not journal.path.exists():
+            log.warning("%s was removed while this job was running, and is made again", folder)
+            journal.close()
+            journal = None
+        if journal is None:
+            journal = self._open[folder] = self._stack.enter_context(Journal(folder))
+        return journal
 
     def existing(self, folder: Path | None) -> Journal | None:
         """The same, but never makes one: what only looks must not write."""
@@ -521,8 +526,10 @@ class _Worker:
             work.picture = result = None
             results.pop(number, None)
             try:
-                if work.journal:
-                    work.journal.finish(work.facts.output, sum(record.seconds.values()), record.error)
+                if journal := self.journals.of(work.facts.folder):
+                    if journal is not work.journal:
+                        journal.claim(work.facts.output, work.facts.entry, overwrite=True, since=self._begin)
+                    journal.finish(work.facts.output, sum(record.seconds.values()), record.error)
             except CCSRError as error:
                 record = dataclasses.replace(record, warnings=(*record.warnings, str(error)))
             teller.finished(work.numbered, record)

@@ -46,6 +46,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"damaged, or no file of torch.save: {first_line(error)}", path=path, hint="use a .safetensors file"
         ) from error
+    # Training programs wrap what they trained.
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError("holds something else than tensors by name", path=path, hint="use a .safetensors file")
     return dict(content)
