@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,7 @@ COMMANDS = {
 }
 """The commands, each in its module of this package, with its line of help."""
 
+INTERRUPTED = 130
 EXIT_CODES = """\
 exit codes:
   0    all done, or done before
@@ -60,6 +62,14 @@ def help_text() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code and raises nothing."""
+    code = _main(argv)
+    if code == INTERRUPTED and argv is None:
+        # All is in order: another Ctrl-C must not spoil the exit code while Python takes itself down.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     # Wanted before anything else can go wrong.
     verbose = "-v" in words or "--verbose" in words
@@ -73,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         terminal.say("interrupted")
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left; Python would complain again while closing it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
