@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"degradation", "images"},
     "training": {"color", "data", "networks", "sampler", "weights"},
     "jobs": {"images", "plan", "pipeline", "resample", "weights"},
-    "cli": {"images", "jobs", "pipeline", "plan", "verify", "weights"},
+    "cli": {"data", "images", "jobs", "pipeline", "plan", "training", "verify", "weights"},
     "__main__": {"cli"},
     "__init__": {"pipeline"},
 }

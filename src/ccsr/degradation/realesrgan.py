@@ -78,7 +78,7 @@ class RealESRGANDegradation:
             raise ValueError(f"{len(gt)} pictures and {len(rngs)} generators")
         first, second = self.stages
         height, width = gt.shape[-2] // self.factor, gt.shape[-1] // self.factor
-        xs = _filter_each(list(gt.split(1)), [_draw_kernel(first, rng) for rng in rngs])
+        xs = _filter_each(list(torch.split(gt, 1)), [_draw_kernel(first, rng) for rng in rngs])
         for i, rng in enumerate(rngs):
             x = _resize(xs[i], _draw_scale(first, rng), rng, *xs[i].shape[-2:])
             xs[i] = _jpeg(_add_noise(x, first, rng), _draw_quality(first, rng))
@@ -157,7 +157,7 @@ def _filter_each(xs: Sequence[Tensor], weights: Sequence[np.ndarray | None]) -> 
     for rows in alike.values():
         kernel = np.stack([weight for i in rows if (weight := weights[i]) is not None])
         filtered = _filter(torch.cat([xs[i] for i in rows]), kernel[:, None])
-        for i, x in zip(rows, filtered.split(1), strict=True):
+        for i, x in zip(rows, torch.split(filtered, 1), strict=True):
             out[i] = x
     return out
 

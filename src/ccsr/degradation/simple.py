@@ -1,4 +1,4 @@
-"""Degradations of one step: the bicubic one of super-resolution papers, and a light one for pictures that are not bad."""
+"""Degradations of one step: the bicubic one of papers, and a light one for pictures that are not bad."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,0 +1,209 @@
+"""One run of a stage, from its config to the model folder: what `ccsr train` does."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+
+from ccsr.data.pairs import DataConfig, Pair, PairDataset, batches, fixed_pairs
+from ccsr.data.sources import Pictures, SourceConfig
+from ccsr.errors import MissingExtraError, OptionError, TrainingError
+from ccsr.training import checkpoints
+from ccsr.training.config import Config, LoopConfig, PretrainConfig, Stage1Config, ValidationConfig
+from ccsr.training.loop import Listener, Stage, fit
+from ccsr.training.networks import ModelInTraining, pack, start_networks, with_base
+from ccsr.training.pretrain import VAEStage, set_scale
+from ccsr.training.settings import as_yaml, differences
+from ccsr.training.stage1 import Stage1
+from ccsr.training.stage2 import Stage2
+
+CONFIG = "config.yaml"
+MODEL = "model"
+_SCALE_PAIRS = 64
+
+# What may change between a run and its continuation: nothing that an earlier step has depended on.
+_LOOP_FREE = ("steps", "hours", "log_every", "evaluate_every", "save_every", "keep", "tracker", "checkpointing")
+_FREE = frozenset(
+    {"run", "model.name", "model.licence", "model.dtype", "model.color_fix", "validation"}
+    | {f"{prefix}loop.{name}" for prefix in ("", "vae.", "denoiser.") for name in _LOOP_FREE}
+    | {f"{prefix}data.{name}" for prefix in ("", "vae.", "denoiser.") for name in ("workers", "cache")}
+)
+
+
+@dataclass
+class Outcome:
+    """How a run ended."""
+
+    finished: bool
+    """False: stopped by time or a signal; the same command goes on."""
+    step: int
+    model: Path | None
+    """The model folder, when one was written."""
+
+
+def train(config: Config, listen: Listener = lambda _: None) -> Outcome:
+    """Run a stage, or go on with it, and pack the model.
+
+    Raises:
+        OptionError: settings that contradict the run folder's, sources without pictures.
+        WeightsError: the base is not there.
+        TrainingError: a disk that is full, losses that are not finite.
+    """
+    run = Path(config.run)
+    if (run / MODEL).exists() and _same(run, config):
+        return Outcome(True, _last(config, run), run / MODEL)
+    _keep(run, config)
+    if isinstance(config, PretrainConfig):
+        return _pretrain(config, run, listen)
+    pictures = Pictures.open(config.data.sources, run / "decoded" if config.data.cache else None)
+    accelerator = _accelerator(config.loop, run)
+    networks = start_networks(config.model, config.loop.seed).to(accelerator.device)
+    validation = _validation(config.validation, config.data)
+    stage: Stage
+    if isinstance(config, Stage1Config):
+        stage = Stage1(networks, config.model, config.loss, config.loop, accelerator, validation)
+    else:
+        stage = Stage2(networks, config.loss, config.loop, accelerator, validation)
+    name = "stage1" if isinstance(config, Stage1Config) else "stage2"
+    finished = _fit(stage, pictures, config.data, config.loop, run, accelerator, listen)
+    return _packed(networks, config, run, name, len(pictures), accelerator, finished)
+
+
+def _pretrain(config: PretrainConfig, run: Path, listen: Listener) -> Outcome:
+    """The VAE in `run/vae`, then the denoiser in `run/denoiser`, which starts from what the first has packed."""
+    vae_data, data = (replace(p.data, sources=config.sources) for p in (config.vae, config.denoiser))
+    pictures = Pictures.open(config.sources, run / "decoded" if vae_data.cache or data.cache else None)
+    model, first = config.model, run / "vae" / MODEL
+    if not config.vae.skip:
+        if not first.exists():
+            accelerator = _accelerator(config.vae.loop, run / "vae")
+            networks = start_networks(model, config.vae.loop.seed).to(accelerator.device)
+            stage = VAEStage(
+                networks, config.vae_loss, config.vae.loop, accelerator, _validation(config.validation, vae_data)
+            )
+            if not _fit(stage, pictures, vae_data, config.vae.loop, run / "vae", accelerator, listen):
+                return Outcome(False, checkpoints.latest(run / "vae") or 0, None)
+            some = fixed_pairs(pictures, vae_data, _SCALE_PAIRS, vae_data.crop)
+            set_scale(networks.vae, some, accelerator.device)
+            if accelerator.is_main_process:
+                pack(networks, replace(model, dtype="fp32"), first, "its VAE trained by ccsr train pretrain")
+            accelerator.wait_for_everyone()
+        # The denoiser's parts start anew still, unless they came from a base.
+        model = with_base(model, first, tuple(p for p in model.fresh if p != "vae") if model.base else ())
+    accelerator = _accelerator(config.denoiser.loop, run / "denoiser")
+    networks = start_networks(model, config.denoiser.loop.seed).to(accelerator.device)
+    finished = True
+    if not config.denoiser.skip:
+        trained = replace(model, trained=tuple(p for p in model.trained if p != "vae"))
+        stage1 = Stage1(
+            networks, trained, config.denoiser_loss, config.denoiser.loop, accelerator,
+            _validation(config.validation, data),
+        )  # fmt: skip
+        finished = _fit(stage1, pictures, data, config.denoiser.loop, run / "denoiser", accelerator, listen)
+    return _packed(networks, config, run, "pretrain", len(pictures), accelerator, finished)
+
+
+def _fit(
+    stage: Stage,
+    pictures: Pictures,
+    data: DataConfig,
+    loop: LoopConfig,
+    run: Path,
+    accelerator: Accelerator,
+    listen: Listener,
+) -> bool:
+    dataset = PairDataset(pictures, data, loop.seed)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    start = functools.partial(batches, dataset, rank=rank, world=world)
+    if loop.tracker:
+        accelerator.init_trackers("ccsr")
+    finished = fit(stage, start, loop, run, accelerator, listen)
+    if loop.tracker:
+        accelerator.end_training()
+    return finished
+
+
+def _packed(
+    networks: ModelInTraining,
+    config: Config,
+    run: Path,
+    stage: str,
+    count: int,
+    accelerator: Accelerator,
+    finished: bool,
+) -> Outcome:
+    step = _last(config, run)
+    if finished and accelerator.is_main_process:
+        how = f"trained by ccsr train {stage}, {step} steps on {count} pictures"
+        pack(networks, config.model, run / MODEL, how)
+    accelerator.wait_for_everyone()
+    return Outcome(finished, step, run / MODEL if finished else None)
+
+
+def _last(config: Config, run: Path) -> int:
+    return checkpoints.latest(run / "denoiser" if isinstance(config, PretrainConfig) else run) or 0
+
+
+def _accelerator(loop: LoopConfig, run: Path) -> Accelerator:
+    if loop.precision == "fp16" and not torch.cuda.is_available():
+        raise OptionError("loop.precision is fp16 without a GPU", hint="choose bf16 or fp32")
+    try:
+        return Accelerator(
+            mixed_precision={"fp32": "no"}.get(loop.precision, loop.precision),
+            log_with=loop.tracker, project_dir=str(run),
+        )  # fmt: skip
+    except (ImportError, ValueError) as error:
+        raise MissingExtraError(
+            f"loop.tracker is {loop.tracker}: {error}",
+            hint="install that tracker, or leave it out: log.jsonl is written anyway",
+        ) from error
+
+
+def _validation(config: ValidationConfig, data: DataConfig) -> tuple[Sequence[Pair], ValidationConfig]:
+    if not config.sources:
+        return (), config
+    return fixed_pairs(Pictures.open(config.sources), data, config.count, config.crop), config
+
+
+def sources_of(config: Config) -> tuple[SourceConfig, ...]:
+    """Where a config's training pictures are."""
+    return config.sources if isinstance(config, PretrainConfig) else config.data.sources
+
+
+def _same(run: Path, config: Config) -> bool:
+    """Whether the folder's model is what this config ends in."""
+    kept = _read(run)
+    return kept is not None and not differences(config, kept, frozenset({"run"}))
+
+
+def _keep(run: Path, config: Config) -> None:
+    """Write the resolved config into the run folder, or hold it against the one that is there."""
+    kept = _read(run)
+    if kept is not None and checkpoints.latest(run) is not None:
+        changed = differences(config, kept, _FREE)
+        if changed:
+            more = f" (and {len(changed) - 1} more)" if changed[1:] else ""
+            raise OptionError(
+                f"this run began with another {changed[0]}{more}",
+                path=run, hint="give run=ANOTHER-FOLDER to begin anew",
+            )  # fmt: skip
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        part = run / f".{CONFIG}.part"
+        part.write_text(as_yaml(config), encoding="utf-8")
+        part.replace(run / CONFIG)
+    except OSError as error:
+        raise TrainingError(f"cannot be written: {error.strerror}", path=run) from error
+
+
+def _read(run: Path) -> dict[str, Any] | None:
+    try:
+        content = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return None
+    return content if isinstance(content, dict) else None
