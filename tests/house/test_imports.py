@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "verify": {"compat", "fitting", "method", "networks", "sampler"},
     "degradation": set(),
     "data": {"degradation", "images"},
-    "training": {"color", "data", "networks", "sampler", "weights"},
+    "training": {"color", "data", "networks", "plan", "sampler", "weights"},
     "jobs": {"images", "plan", "pipeline", "resample", "weights"},
     "cli": {"data", "images", "jobs", "pipeline", "plan", "training", "verify", "weights"},
     "__main__": {"cli"},

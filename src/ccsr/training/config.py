@@ -38,8 +38,8 @@ class LoopConfig:
     clip_norm: float = 1.0
     ema: float = 0.0
     """Decay of the running average of the weights, which then is what is kept; 0: none."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the networks' arithmetic; losses, noise and weights stay in float32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    """Of the networks' arithmetic; losses, noise and weights stay in float32. auto: bf16 where the machine has it."""
     checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, a third more time."""
     seed: int = 0
@@ -83,6 +83,8 @@ class ValidationConfig:
     """Pictures that the network is judged on every `loop.evaluate_every` steps."""
 
     sources: tuple[SourceConfig, ...] = ()
+    hold_out: int = 0
+    """Without sources: so many pictures, spread over the training set, are kept from it and judged on."""
     count: int = 8
     crop: int = 256
     sheet: int = 4
@@ -249,6 +251,8 @@ def resolve(stage: str, settings: Mapping[str, Any]) -> Config:
         for name in ("steps", "accumulate", "log_every", "evaluate_every", "save_every", "keep"):
             if getattr(loop, name) < 1:
                 raise OptionError(f"loop.{name} is {getattr(loop, name)}", hint="choose 1 or more")
+    if isinstance(config, PretrainConfig) and (config.vae.data.sources or config.denoiser.data.sources):
+        raise OptionError("a phase has data.sources of its own", hint="both learn on the sources at the top")
     if isinstance(config, Stage2Config):
         loss = config.loss
         if loss.discriminator == "projected" and not (loss.features and loss.semantics):
@@ -256,6 +260,8 @@ def resolve(stage: str, settings: Mapping[str, Any]) -> Config:
                 "loss.discriminator is projected without its two feature networks",
                 hint="loss.features=DINO.pth loss.semantics=DINOV2.pth, or loss.discriminator=patchgan",
             )
+        if loss.discriminator == "patchgan" and config.data.crop < 24:
+            raise OptionError(f"data.crop is {config.data.crop}", hint="patchgan needs 24 at least")
     else:
         denoiser = config.denoiser_loss if isinstance(config, PretrainConfig) else config.loss
         low, high = denoiser.t_range

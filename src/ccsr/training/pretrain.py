@@ -16,6 +16,7 @@ from ccsr.training.loop import Draws, Evaluation, Player
 from ccsr.training.losses import picture_loss, to_ycbcr
 from ccsr.training.networks import ModelInTraining
 from ccsr.training.scores import psnr, sheet_of
+from ccsr.training.stage1 import Precision
 
 
 class VAEStage:
@@ -29,7 +30,8 @@ class VAEStage:
         accelerator: Accelerator,
         validation: tuple[Sequence[Pair], ValidationConfig],
     ) -> None:
-        self.networks, self.loss, self.accelerator = networks, loss, accelerator
+        self.networks, self.loss, self.device = networks, loss, accelerator.device
+        self.precision = Precision(loop, self.device)
         self.pairs, self.validation = validation
         networks.freeze()
         networks.vae.requires_grad_(True)
@@ -43,10 +45,10 @@ class VAEStage:
         # Half of the batch smoothed: what the VAE meets in use is mostly an enlarged low-quality picture.
         half = len(gt) // 2
         gt = torch.cat([gt[:half], _blurred(gt[half:], draws.rng)])
-        with self.accelerator.autocast():
+        with self.precision():
             moments = codec.encode(vae, gt)
         latent = codec.draw_latent(vae, moments, draws.normal(moments.mean.shape))
-        with self.accelerator.autocast():
+        with self.precision():
             sr = codec.decode(vae, latent)
         kl = 0.5 * (moments.mean**2 + moments.logvar.exp() - 1 - moments.logvar).mean()
         return {"picture": picture_loss(sr, gt, self.loss.chroma_weight), "kl": self.loss.kl_weight * kl}
@@ -56,7 +58,7 @@ class VAEStage:
         """PSNR of clean and of bicubic pictures through the VAE (Y, CbCr), and of the clean ones' 16x16 means."""
         if not self.pairs:
             return None
-        vae, device = self.networks.vae, self.accelerator.device
+        vae, device = self.networks.vae, self.device
         scores: dict[str, list[float]] = {}
         rows: list[list[Tensor]] = []
         for pair in self.pairs:

@@ -1,6 +1,7 @@
 """One run of a stage, from its config to the model folder: what `ccsr train` does."""
 
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from accelerate import Accelerator
 from ccsr.data.pairs import DataConfig, Pair, PairDataset, batches, fixed_pairs
 from ccsr.data.sources import Pictures, SourceConfig
 from ccsr.errors import MissingExtraError, OptionError, TrainingError
+from ccsr.plan import has_bf16
 from ccsr.training import checkpoints
 from ccsr.training.config import Config, LoopConfig, PretrainConfig, Stage1Config, ValidationConfig
 from ccsr.training.loop import Listener, Stage, fit
@@ -24,12 +26,15 @@ from ccsr.training.stage2 import Stage2
 
 CONFIG = "config.yaml"
 MODEL = "model"
+FINISHED = "finished.json"
+"""Written after the model: a killed or continued run may have an older model."""
 _SCALE_PAIRS = 64
 
 # What may change between a run and its continuation: nothing that an earlier step has depended on.
 _LOOP_FREE = ("steps", "hours", "log_every", "evaluate_every", "save_every", "keep", "tracker", "checkpointing")
 _FREE = frozenset(
-    {"run", "model.name", "model.licence", "model.dtype", "model.color_fix", "validation"}
+    {"run", "model.name", "model.licence", "model.dtype", "model.color_fix"}
+    | {f"validation.{name}" for name in ("sources", "count", "crop", "sheet")}
     | {f"{prefix}loop.{name}" for prefix in ("", "vae.", "denoiser.") for name in _LOOP_FREE}
     | {f"{prefix}data.{name}" for prefix in ("", "vae.", "denoiser.") for name in ("workers", "cache")}
 )
@@ -55,38 +60,41 @@ def train(config: Config, listen: Listener = lambda _: None) -> Outcome:
         TrainingError: a disk that is full, losses that are not finite.
     """
     run = Path(config.run)
-    if (run / MODEL).exists() and _same(run, config):
-        return Outcome(True, _last(config, run), run / MODEL)
+    if (step := _finished(run, config)) is not None:
+        return Outcome(True, step, run / MODEL)
     _keep(run, config)
     if isinstance(config, PretrainConfig):
         return _pretrain(config, run, listen)
-    pictures = Pictures.open(config.data.sources, run / "decoded" if config.data.cache else None)
-    accelerator = _accelerator(config.loop, run)
-    networks = start_networks(config.model, config.loop.seed).to(accelerator.device)
-    validation = _validation(config.validation, config.data)
+    pictures, judged = _pictures(config.data.sources, config.validation, run / "decoded" if config.data.cache else None)
+    loop = _on_this_machine(config.loop)
+    accelerator = _accelerator(loop, run)
+    networks = start_networks(config.model, loop.seed).to(accelerator.device)
+    validation = _validation(judged, config.validation, config.data)
     stage: Stage
     if isinstance(config, Stage1Config):
-        stage = Stage1(networks, config.model, config.loss, config.loop, accelerator, validation)
+        stage = Stage1(networks, config.model, config.loss, loop, accelerator, validation)
     else:
-        stage = Stage2(networks, config.loss, config.loop, accelerator, validation)
+        stage = Stage2(networks, config.loss, loop, accelerator, validation)
     name = "stage1" if isinstance(config, Stage1Config) else "stage2"
-    finished = _fit(stage, pictures, config.data, config.loop, run, accelerator, listen)
+    finished = _fit(stage, pictures, config.data, loop, run, accelerator, listen)
     return _packed(networks, config, run, name, len(pictures), accelerator, finished)
 
 
 def _pretrain(config: PretrainConfig, run: Path, listen: Listener) -> Outcome:
     """The VAE in `run/vae`, then the denoiser in `run/denoiser`, which starts from what the first has packed."""
-    vae_data, data = (replace(p.data, sources=config.sources) for p in (config.vae, config.denoiser))
-    pictures = Pictures.open(config.sources, run / "decoded" if vae_data.cache or data.cache else None)
+    vae_data, data = config.vae.data, config.denoiser.data
+    vae_loop, loop = _on_this_machine(config.vae.loop), _on_this_machine(config.denoiser.loop)
+    cache = run / "decoded" if vae_data.cache or data.cache else None
+    pictures, judged = _pictures(config.sources, config.validation, cache)
     model, first = config.model, run / "vae" / MODEL
     if not config.vae.skip:
         if not first.exists():
-            accelerator = _accelerator(config.vae.loop, run / "vae")
-            networks = start_networks(model, config.vae.loop.seed).to(accelerator.device)
+            accelerator = _accelerator(vae_loop, run / "vae")
+            networks = start_networks(model, vae_loop.seed).to(accelerator.device)
             stage = VAEStage(
-                networks, config.vae_loss, config.vae.loop, accelerator, _validation(config.validation, vae_data)
+                networks, config.vae_loss, vae_loop, accelerator, _validation(judged, config.validation, vae_data)
             )
-            if not _fit(stage, pictures, vae_data, config.vae.loop, run / "vae", accelerator, listen):
+            if not _fit(stage, pictures, vae_data, vae_loop, run / "vae", accelerator, listen):
                 return Outcome(False, checkpoints.latest(run / "vae") or 0, None)
             some = fixed_pairs(pictures, vae_data, _SCALE_PAIRS, vae_data.crop)
             set_scale(networks.vae, some, accelerator.device)
@@ -95,16 +103,16 @@ def _pretrain(config: PretrainConfig, run: Path, listen: Listener) -> Outcome:
             accelerator.wait_for_everyone()
         # The denoiser's parts start anew still, unless they came from a base.
         model = with_base(model, first, tuple(p for p in model.fresh if p != "vae") if model.base else ())
-    accelerator = _accelerator(config.denoiser.loop, run / "denoiser")
-    networks = start_networks(model, config.denoiser.loop.seed).to(accelerator.device)
+    accelerator = _accelerator(loop, run / "denoiser")
+    networks = start_networks(model, loop.seed).to(accelerator.device)
     finished = True
     if not config.denoiser.skip:
         trained = replace(model, trained=tuple(p for p in model.trained if p != "vae"))
         stage1 = Stage1(
-            networks, trained, config.denoiser_loss, config.denoiser.loop, accelerator,
-            _validation(config.validation, data),
+            networks, trained, config.denoiser_loss, loop, accelerator,
+            _validation(judged, config.validation, data),
         )  # fmt: skip
-        finished = _fit(stage1, pictures, data, config.denoiser.loop, run / "denoiser", accelerator, listen)
+        finished = _fit(stage1, pictures, data, loop, run / "denoiser", accelerator, listen)
     return _packed(networks, config, run, "pretrain", len(pictures), accelerator, finished)
 
 
@@ -141,6 +149,7 @@ def _packed(
     if finished and accelerator.is_main_process:
         how = f"trained by ccsr train {stage}, {step} steps on {count} pictures"
         pack(networks, config.model, run / MODEL, how)
+        (run / FINISHED).write_text(json.dumps({"step": step}), encoding="utf-8")
     accelerator.wait_for_everyone()
     return Outcome(finished, step, run / MODEL if finished else None)
 
@@ -153,10 +162,8 @@ def _accelerator(loop: LoopConfig, run: Path) -> Accelerator:
     if loop.precision == "fp16" and not torch.cuda.is_available():
         raise OptionError("loop.precision is fp16 without a GPU", hint="choose bf16 or fp32")
     try:
-        return Accelerator(
-            mixed_precision={"fp32": "no"}.get(loop.precision, loop.precision),
-            log_with=loop.tracker, project_dir=str(run),
-        )  # fmt: skip
+        # Its own mixed precision is one for the whole program; phases and runs may differ, so the stages have theirs.
+        return Accelerator(mixed_precision="no", log_with=loop.tracker, project_dir=str(run))
     except (ImportError, ValueError) as error:
         raise MissingExtraError(
             f"loop.tracker is {loop.tracker}: {error}",
@@ -164,10 +171,31 @@ def _accelerator(loop: LoopConfig, run: Path) -> Accelerator:
         ) from error
 
 
-def _validation(config: ValidationConfig, data: DataConfig) -> tuple[Sequence[Pair], ValidationConfig]:
-    if not config.sources:
-        return (), config
-    return fixed_pairs(Pictures.open(config.sources), data, config.count, config.crop), config
+def _on_this_machine(loop: LoopConfig) -> LoopConfig:
+    """`auto` made definite."""
+    if loop.precision != "auto":
+        return loop
+    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else has_bf16()
+    return replace(loop, precision="bf16" if fast else "fp32")
+
+
+def _pictures(
+    sources: tuple[SourceConfig, ...], validation: ValidationConfig, cache: Path | None
+) -> tuple[Pictures, Pictures]:
+    """What is trained on, and what is judged on."""
+    every = Pictures.open(sources, cache)
+    if validation.sources:
+        return every, Pictures.open(validation.sources)
+    count = min(validation.hold_out, len(every) // 2)
+    held = {i * len(every) // count for i in range(count)} if count else set()
+    kept = [entry for i, entry in enumerate(every) if i not in held]
+    return Pictures(kept, cache), Pictures([every[i] for i in sorted(held)])
+
+
+def _validation(
+    pictures: Pictures, config: ValidationConfig, data: DataConfig
+) -> tuple[Sequence[Pair], ValidationConfig]:
+    return fixed_pairs(pictures, data, config.count, config.crop), config
 
 
 def sources_of(config: Config) -> tuple[SourceConfig, ...]:
@@ -175,10 +203,17 @@ def sources_of(config: Config) -> tuple[SourceConfig, ...]:
     return config.sources if isinstance(config, PretrainConfig) else config.data.sources
 
 
-def _same(run: Path, config: Config) -> bool:
-    """Whether the folder's model is what this config ends in."""
+def _finished(run: Path, config: Config) -> int | None:
+    """The step that the folder's model was packed after, if it is what this config ends in."""
     kept = _read(run)
-    return kept is not None and not differences(config, kept, frozenset({"run"}))
+    try:
+        step = int(json.loads((run / FINISHED).read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, KeyError):
+        return None
+    same = kept is not None and not differences(config, kept, frozenset({"run"}))
+    loop = config.denoiser.loop if isinstance(config, PretrainConfig) else config.loop
+    due = 0 if isinstance(config, PretrainConfig) and config.denoiser.skip else loop.steps
+    return step if same and step == due and (run / MODEL).exists() else None
 
 
 def _keep(run: Path, config: Config) -> None:

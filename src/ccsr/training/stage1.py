@@ -18,7 +18,19 @@ from ccsr.training.losses import paper_losses, plain_loss, published_losses
 from ccsr.training.networks import ModelInTraining
 from ccsr.training.scores import judge
 
-DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Precision:
+    """Number format of a run: `with precision():` networks compute in it, `dtype` is what frozen ones are kept in."""
+
+    def __init__(self, loop: LoopConfig, device: torch.device) -> None:
+        self.dtype = _DTYPES.get(loop.precision)
+        self._kind = device.type
+
+    def __call__(self) -> torch.autocast:
+        """Autocast, or nothing for fp32."""
+        return torch.autocast(self._kind, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
 
 class Stage1:
@@ -33,11 +45,12 @@ class Stage1:
         accelerator: Accelerator,
         validation: tuple[Sequence[Pair], ValidationConfig],
     ) -> None:
-        self.networks, self.loss, self.accelerator = networks, loss, accelerator
+        self.networks, self.loss, self.device = networks, loss, accelerator.device
+        self.precision = Precision(loop, self.device)
         self.pairs, self.validation = validation
         denoiser = networks.denoiser
         learning = [getattr(denoiser, part) for part in ("unet", "controlnet") if part in model.trained]
-        networks.freeze(DTYPES[loop.precision], keep=learning)
+        networks.freeze(self.precision.dtype, keep=learning)
         for module in learning:
             module.requires_grad_(True)
             if loop.checkpointing:
@@ -67,14 +80,14 @@ class Stage1:
 
     def predict(self, z_t: Tensor, t: Tensor, z_lq: Tensor) -> Tensor:
         """The networks under autocast; what goes in and comes out is float32."""
-        with self.accelerator.autocast():
+        with self.precision():
             output: Tensor = self.networks.denoiser(z_t, t.to(z_t.device), z_lq)
         return output
 
     def latents(self, pair: Pair, draws: Draws) -> tuple[Tensor, Tensor]:
         """Posterior draws of the good and of the enlarged low-quality picture, scaled (ccsr-spec 5.2)."""
         vae, up = self.networks.vae, enlarge(pair.lq, (pair.gt.shape[-2], pair.gt.shape[-1]))
-        with torch.no_grad(), self.accelerator.autocast():
+        with torch.no_grad(), self.precision():
             moments = codec.encode(vae, torch.cat([pair.gt, up]))
         z = codec.draw_latent(vae, moments, draws.normal(moments.mean.shape))
         z_gt, z_lq = z.chunk(2)
@@ -82,4 +95,4 @@ class Stage1:
 
     def evaluate(self) -> Evaluation | None:
         """Scores of the present weights."""
-        return judge(self.networks, self.predict, self.pairs, self.validation.sheet, self.accelerator.device)
+        return judge(self.networks, self.predict, self.pairs, self.validation.sheet, self.device)

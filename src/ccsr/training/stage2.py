@@ -22,7 +22,7 @@ from ccsr.training.loop import Draws, Evaluation, Player
 from ccsr.training.losses import picture_loss
 from ccsr.training.networks import ModelInTraining
 from ccsr.training.scores import judge, super_resolve
-from ccsr.training.stage1 import DTYPES
+from ccsr.training.stage1 import Precision
 from ccsr.weights.tensors import read_tensors
 
 
@@ -68,10 +68,10 @@ class Stage2:
         accelerator: Accelerator,
         validation: tuple[Sequence[Pair], ValidationConfig],
     ) -> None:
-        self.networks, self.loss, self.accelerator = networks, loss, accelerator
+        self.networks, self.loss, self.device = networks, loss, accelerator.device
+        self.precision = Precision(loop, self.device)
         self.pairs, self.validation = validation
-        device = accelerator.device
-        networks.freeze(DTYPES[loop.precision], keep=[networks.vae])
+        networks.freeze(self.precision.dtype, keep=[networks.vae])
         decoder = Decoder(networks.vae, loss.post_quant)
         decoder.requires_grad_(True)
         if loop.checkpointing:
@@ -79,12 +79,12 @@ class Stage2:
         self.features: FeatureNetwork | None = None
         if loss.perceptual:
             heads = read_tensors(Path(loss.perceptual_heads)) if loss.perceptual_heads else None
-            self.features = load_features(read_tensors(Path(loss.perceptual)), heads).to(device)
+            self.features = load_features(read_tensors(Path(loss.perceptual)), heads).to(self.device)
         self.critic: Critic | None = None
         self.players = [Player("decoder", decoder, self.losses)]
         if loss.discriminator != "none":
             # Drawn after the model's own random parts, so that these do not depend on it.
-            self.critic = Critic(loss).to(device)
+            self.critic = Critic(loss).to(self.device)
             self.players.append(Player("critic", self.critic, self.critic_losses))
         self._made: tuple[Tensor, Tensor] | None = None
 
@@ -94,9 +94,9 @@ class Stage2:
         up = enlarge(pair.lq, (gt.shape[-2], gt.shape[-1]))
         T = int(draws.rng.choice(loss.grids))
         vae = self.networks.vae
-        with torch.no_grad(), self.accelerator.autocast():
+        with torch.no_grad(), self.precision():
             latent = super_resolve(self.networks.denoiser, self.networks.schedule, vae, up, T, draws.normal)
-        with self.accelerator.autocast():
+        with self.precision():
             sr = codec.decode(vae, latent)
         if loss.clamp:
             sr = sr.clamp(0, 1)
@@ -114,7 +114,7 @@ class Stage2:
         assert self.critic is not None  # noqa: S101 -- for the type checker
         assert self._made is not None  # noqa: S101
         sr, up = self._made
-        with self.accelerator.autocast():
+        with self.precision():
             good, made = self.critic(pair.gt, up, draws), self.critic(sr, up, draws)
         weight = self.loss.critic_weight
         return {
@@ -136,7 +136,7 @@ class Stage2:
         learning = [p for p in self.critic.parameters() if p.requires_grad]
         for p in learning:
             p.requires_grad_(False)  # the gradient passes through it to the decoder and stays nowhere on the way
-        with self.accelerator.autocast():
+        with self.precision():
             term = -self.critic(sr, up, draws).float().mean()
         for p in learning:
             p.requires_grad_(True)
@@ -150,4 +150,4 @@ class Stage2:
 
     def evaluate(self) -> Evaluation | None:
         """Scores of the present weights."""
-        return judge(self.networks, self.networks.denoiser, self.pairs, self.validation.sheet, self.accelerator.device)
+        return judge(self.networks, self.networks.denoiser, self.pairs, self.validation.sheet, self.device)
