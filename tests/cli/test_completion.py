@@ -18,7 +18,7 @@ def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        (["ccsr", ""], ["upscale", "models", "verify", "completion"]),
+        (["ccsr", ""], ["upscale", "degrade", "train", "models", "verify", "completion"]),
         (["ccsr", "up"], ["upscale"]),
         (["ccsr", "models", "i"], ["info"]),
         (["ccsr", "models", "pack", "--l"], ["--licence"]),

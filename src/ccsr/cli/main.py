@@ -12,8 +12,8 @@ from ccsr.version import __version__
 
 COMMANDS = {
     "upscale": "enlarge and restore a picture, several, or folders",
-    "train": "train a model, or a stage of one, on your pictures",
     "degrade": "make low-quality pictures of good ones, in pairs",
+    "train": "train a model, or a stage of one, on your pictures",
     "models": "list, inspect, verify and pack models",
     "verify": "replay recorded reference values through this installation",
     "completion": "print a script that completes this command in a shell",
