@@ -23,8 +23,8 @@ def photos(desk: Path) -> Path:
 def test_pairs_of_the_field(photos: Path, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["degrade", "in", "-o", "out"]) == 1
     err = capsys.readouterr().err.splitlines()
-    assert err == ["error: in/c.png: not a picture in a known format (PNG, JPEG, WebP, TIFF, AVIF, GIF, BMP, TGA and PNM"
-                   " can be read)", "2 pairs in out, 1 failed"]  # fmt: skip
+    assert err[0].startswith("error: in/c.png: not a picture in a known format (PNG, ")
+    assert err[1:] == ["2 pairs in out, 1 failed"]
     names = sorted(p.relative_to(desk / "out").as_posix() for p in (desk / "out").rglob("*.png"))
     assert names == ["test_HR/a.png", "test_HR/sub/b.png", "test_LR/a.png", "test_LR/sub/b.png"]
     assert Image.open("out/test_HR/a.png").size == (40, 28)

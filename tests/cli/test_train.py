@@ -63,7 +63,7 @@ def test_a_run_reports_keeps_its_config_and_upscales(
     ("line", "message"),
     [
         ("train stage1", "--config is needed (a YAML file; configs/ holds some to begin with)"),
-        ("train stage", "no command of ccsr train is called stage (did you mean stage1?)"),
+        ("train stag1", "no command of ccsr train is called stag1 (did you mean stage1?)"),
         ("train stage1 --config none.yaml", "none.yaml: cannot be read: No such file or directory (configs/ holds"),
         ("train stage1 --config c.yaml loop.step=2", "no setting is called loop.step (did you mean loop.steps?)"),
         ("train stage1 --config c.yaml data.sources=nowhere", "nowhere: there is no such folder (data.sources says"),

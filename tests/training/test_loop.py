@@ -244,6 +244,17 @@ def test_fp16_needs_a_gpu(quick: Quick, tmp_path: Path) -> None:
         train(quick("stage1", tmp_path / "run", "loop.precision=fp16"))
 
 
+def test_a_tracker_hears_the_losses_and_sees_the_pictures(quick: Quick, photos: Path, tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    words = ["loop.tracker=tensorboard", "loop.steps=2", "loop.evaluate_every=2", "validation.hold_out=1"]
+    train(quick("stage1", tmp_path / "run", *words))
+    found = events.EventAccumulator(str(next((tmp_path / "run").rglob("events.*")).parent))
+    found.Reload()
+    assert {"train/diffusion", "train/rate", "validation/s1"} <= set(found.Tags()["scalars"])
+    assert [e.step for e in found.Scalars("train/diffusion")] == [1, 2]
+    assert found.Tags()["images"]
+
+
 def test_the_average_is_the_usual_one() -> None:
     """Against the recursion written out; the decay begins lower, so that a short run is not its first weights."""
     value = torch.tensor([0.0])

@@ -427,8 +427,11 @@ class _Log:
             (self.run / "pictures").mkdir(exist_ok=True)
             Image.fromarray(pixels).save(self.run / "pictures" / f"step-{step:08d}.png")
             for tracker in self.accelerator.trackers:
-                if hasattr(tracker, "log_images"):
-                    tracker.log_images({"validation": pixels[None]}, step=step)
+                # The only two that take pictures, each in its own way.
+                if tracker.name == "tensorboard":
+                    tracker.log_images({"validation": pixels[None]}, step=step, dataformats="NHWC")
+                elif tracker.name == "wandb":
+                    tracker.log_images({"validation": [pixels]}, step=step)
         self.listen(Progress(step, self.steps, found.scores, "evaluation"))
 
     def skipped(self, step: int, lines: Sequence[str]) -> int:

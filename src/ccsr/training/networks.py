@@ -61,7 +61,8 @@ class ModelInTraining:
         for module in (self.denoiser.unet, self.denoiser.controlnet, self.vae):
             module.requires_grad_(False).eval()
             if dtype and id(module) not in kept:
-                module.to(dtype)
+                for tensor in (*module.parameters(), *module.buffers()):
+                    tensor.data = tensor.data.to(dtype)
         self.denoiser.prompt.requires_grad_(False)
 
 
