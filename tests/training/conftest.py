@@ -16,7 +16,7 @@ data: {sources: %s, crop: 16, batch: 2, workers: 0}
 loop: {steps: 6, accumulate: 1, learning_rate: 1e-3, ema: 0.9, save_every: 2, evaluate_every: 100, log_every: 1}
 """
 QUICK2 = QUICK.replace("trained: [controlnet, unet, prompt], ", "").replace("crop: 16", "crop: 24")
-QUICK2 += "loss: {reconstruction: l1, discriminator: patchgan, adaptive: true}\n"
+QUICK2 += "loss: {reconstruction: l1, discriminator: patchgan, adaptive: true, begin: 1}\n"
 
 
 @pytest.fixture(scope="session")

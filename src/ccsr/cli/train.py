@@ -1,6 +1,7 @@
 """`ccsr train`: a config file, settings laid over it, a bar, and a model folder at the end."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -53,12 +54,14 @@ def _run(stage: str, arguments: argparse.Namespace) -> int:
         return 0
     from ccsr.training.run import train
 
-    reporter = Reporter(progress=not arguments.no_progress, quiet=arguments.quiet)
+    # Of several processes, started by accelerate or torchrun, the first one speaks.
+    quiet = arguments.quiet or os.environ.get("RANK", "0") != "0"
+    reporter = Reporter(progress=not arguments.no_progress, quiet=quiet)
     try:
         outcome = train(config, reporter)
     finally:
         reporter.close()
-    if not arguments.quiet:
+    if not quiet:
         if outcome.finished:
             terminal.say(f"done after step {outcome.step}: {outcome.model}")
         else:

@@ -5,6 +5,7 @@ place in that epoch's order n % N), which crop, which degradation. So a run goes
 starting at another n, more workers change nothing, and no two processes ever see the same sample.
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -180,6 +181,11 @@ class _Numbers(Sampler[list[int]]):
             batch += self.world
 
 
+def _leave_interrupts(worker: int) -> None:
+    """An interrupt from the keyboard reaches every process; the training one decides what becomes of it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def joined(pairs: list[Pair]) -> Pair:
     """One batch of several samples."""
     return Pair(
@@ -198,6 +204,8 @@ def batches(dataset: PairDataset, start: int, rank: int = 0, world: int = 1) -> 
         batch_sampler=_Numbers(start, config.batch // config.per_region, rank, world),
         num_workers=config.workers,
         collate_fn=joined,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_leave_interrupts,
         **extra,
     )
     return iter(loader)

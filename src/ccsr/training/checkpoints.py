@@ -63,10 +63,14 @@ def save(run: Path, checkpoint: Checkpoint, keep: int) -> None:
 
 
 def latest(run: Path) -> int | None:
-    """The last step with a whole checkpoint; what a killed run has left half written is taken away."""
+    """The last step with a whole checkpoint."""
+    return max(_steps(run), default=None)
+
+
+def clean(run: Path) -> None:
+    """Take away what a killed run has left half written; only for the process that writes."""
     for part in (run / FOLDER).glob(".step-*.part"):
         shutil.rmtree(part, ignore_errors=True)
-    return max(_steps(run), default=None)
 
 
 def load(run: Path, step: int) -> Checkpoint:

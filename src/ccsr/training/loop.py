@@ -245,9 +245,9 @@ def fit(
     product = optimised[0]
     average = Average(product.trained, config.ema) if config.ema else None
     step, before, skipped = 0, 0.0, 0
-    if (last := checkpoints.latest(run) if accelerator.is_main_process else None) is not None or world > 1:
-        last = _agreed(last, world)
-    if last is not None:
+    if accelerator.is_main_process:
+        checkpoints.clean(run)
+    if (last := _agreed(checkpoints.latest(run), world)) is not None:
         found = checkpoints.load(run, last)
         step, before, skipped = found.step, found.facts["seconds"], found.facts["skipped"]
         for each in optimised:

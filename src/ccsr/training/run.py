@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -145,6 +146,7 @@ def _packed(
     accelerator: Accelerator,
     finished: bool,
 ) -> Outcome:
+    accelerator.wait_for_everyone()
     step = _last(config, run)
     if finished and accelerator.is_main_process:
         how = f"trained by ccsr train {stage}, {step} steps on {count} pictures"
@@ -229,7 +231,7 @@ def _keep(run: Path, config: Config) -> None:
             )  # fmt: skip
     try:
         run.mkdir(parents=True, exist_ok=True)
-        part = run / f".{CONFIG}.part"
+        part = run / f".{CONFIG}.{os.getpid()}.part"  # each of several processes writes the same
         part.write_text(as_yaml(config), encoding="utf-8")
         part.replace(run / CONFIG)
     except OSError as error:
