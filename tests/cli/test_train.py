@@ -69,6 +69,14 @@ def test_a_run_reports_keeps_its_config_and_upscales(
         ("train stage1 --config c.yaml data.sources=nowhere", "nowhere: there is no such folder (data.sources says"),
         ("train stage1 --config c.yaml model.base=nanno", "no model or folder is called nanno (did you mean nano?)"),
         ("train stage1 --config c.yaml data.crop=18", "data.crop 18 and data.region 18 do not suit a factor of 4"),
+        (
+            "train stage1 --config c.yaml model.prompt=empty model.base=nano data.crop=6 data.degradation.factor=2",
+            "data.crop is 6 (this model needs a multiple of 4)",
+        ),
+        (
+            "train stage2 --config c.yaml loss.discriminator=none loss.perceptual=none.pth",
+            "none.pth: there is no such file",
+        ),
         ("train stage1 --config c.yaml loop.tracker=wanbd", "loop.tracker is wanbd: "),
         ("train stage1 --config c.yaml model.trained=[]", "nothing of denoiser is trained (model.trained names"),
         (

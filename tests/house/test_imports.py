@@ -83,6 +83,7 @@ def test_public_names() -> None:
         "MissingExtraError",
         "ModelOutputError",
         "OptionError",
+        "TrainingError",
         "UpscaleOptions",
         "WeightsError",
         "__version__",
@@ -96,6 +97,7 @@ def test_every_error_is_what_people_expect() -> None:
     assert issubclass(ccsr.WeightsError, OSError)
     assert issubclass(ccsr.OptionError, ValueError)
     assert issubclass(ccsr.MemoryPlanError, ValueError)
+    assert issubclass(ccsr.TrainingError, RuntimeError)
     assert str(ccsr.ImageError("no picture", path="a\nb.txt", hint="remove it")) == "a\\nb.txt: no picture (remove it)"
 
 

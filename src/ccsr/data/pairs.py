@@ -8,6 +8,7 @@ starting at another n, more workers change nothing, and no two processes ever se
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import lcm
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ from ccsr.data.sources import Pictures, SourceConfig
 from ccsr.degradation import PUBLISHED, BicubicDegradation, LightDegradation, RealESRGANDegradation, Stage
 from ccsr.errors import ImageError, OptionError
 
+_GRID = 8
+"""Sides of the pictures that are judged on are multiples of it: of every VAE's factor."""
 _TRIES = 50
 """Pictures that a sample tries in turn before it says that there is something wrong with all of them."""
 
@@ -182,8 +185,12 @@ class _Numbers(Sampler[list[int]]):
 
 
 def _leave_interrupts(worker: int) -> None:
-    """An interrupt from the keyboard reaches every process; the training one decides what becomes of it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A keyboard or a scheduler signals all processes at once; the training one decides what becomes of it.
+
+    Workers end when they are told to through their queue, or when their parent is gone.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def joined(pairs: list[Pair]) -> Pair:
@@ -214,7 +221,7 @@ def batches(dataset: PairDataset, start: int, rank: int = 0, world: int = 1) -> 
 def fixed_pairs(pictures: Pictures, config: DataConfig, count: int, crop: int) -> list[Pair]:
     """The same pairs at every call, one centre crop of each of the first `count` pictures: to judge a network on.
 
-    Pictures that cannot be used, or are smaller than the crop, are left out.
+    Pictures that cannot be used are left out; of those smaller than the crop the largest square is taken.
     """
     pairs: list[Pair] = []
     for index in range(len(pictures)):
@@ -225,7 +232,10 @@ def fixed_pairs(pictures: Pictures, config: DataConfig, count: int, crop: int) -
         except ImageError:
             continue
         factor = config.degradation.factor
-        side = min(crop, *(length // factor * factor for length in gt.shape[:2]))
+        grid = lcm(factor, _GRID)
+        side = min(crop, *gt.shape[:2]) // grid * grid
+        if side == 0:
+            continue
         y, x = ((length - side) // (2 * factor) * factor for length in gt.shape[:2])
         good = _picture(gt[y : y + side, x : x + side], False, 0)
         if lq is None:

@@ -322,7 +322,7 @@ def fit(
                 now = time.monotonic()
                 # Of the time, how much passed waiting for data.
                 timing = {"seconds_per_step": (now - since) / counted, "waiting": waiting / (now - since)}
-                log.means(step, seconds(), {**means, **timing}, rate)
+                log.means(step, seconds(), {**means, **timing, **({"skipped": skipped} if skipped else {})}, rate)
                 sums, counted, since, waiting = {}, 0, now, 0.0
             out_of_time = config.hours is not None and seconds() > config.hours * 3600
             early = _any(bool(stopped) or out_of_time, world, device)

@@ -103,7 +103,10 @@ def start_networks(config: ModelConfig, seed: int) -> ModelInTraining:
         prompt = 0.02 * torch.randn(1, 1, unet.config.cross_attention_dim)
     else:
         # A model with one embedding has it for every purpose.
-        prompt = embeddings.get(config.prompt, next(iter(embeddings.values()))).float().clone()
+        kind = config.prompt if len(embeddings) > 1 else next(iter(embeddings))
+        if kind not in embeddings:
+            raise OptionError(f"{config.base} has no embedding {kind}", hint=f"model.prompt={next(iter(embeddings))}")
+        prompt = embeddings[kind].float().clone()
     scheduler = base["scheduler"]
     return ModelInTraining(
         denoiser=Denoiser(unet, controlnet, prompt),

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from ccsr.data.pairs import DataConfig, Pair, PairDataset, batches, fixed_pairs
 from ccsr.data.sources import Pictures, SourceConfig
 from ccsr.errors import MissingExtraError, OptionError, TrainingError
+from ccsr.networks import latent_factor
 from ccsr.plan import has_bf16
 from ccsr.training import checkpoints
 from ccsr.training.config import Config, LoopConfig, PretrainConfig, Stage1Config, ValidationConfig
@@ -77,7 +78,7 @@ def train(config: Config, listen: Listener = lambda _: None) -> Outcome:
     else:
         stage = Stage2(networks, config.loss, loop, accelerator, validation)
     name = "stage1" if isinstance(config, Stage1Config) else "stage2"
-    finished = _fit(stage, pictures, config.data, loop, run, accelerator, listen)
+    finished = _fit(stage, networks, pictures, config.data, loop, run, accelerator, listen)
     return _packed(networks, config, run, name, len(pictures), accelerator, finished)
 
 
@@ -95,7 +96,7 @@ def _pretrain(config: PretrainConfig, run: Path, listen: Listener) -> Outcome:
             stage = VAEStage(
                 networks, config.vae_loss, vae_loop, accelerator, _validation(judged, config.validation, vae_data)
             )
-            if not _fit(stage, pictures, vae_data, vae_loop, run / "vae", accelerator, listen):
+            if not _fit(stage, networks, pictures, vae_data, vae_loop, run / "vae", accelerator, listen):
                 return Outcome(False, checkpoints.latest(run / "vae") or 0, None)
             some = fixed_pairs(pictures, vae_data, _SCALE_PAIRS, vae_data.crop)
             set_scale(networks.vae, some, accelerator.device)
@@ -113,12 +114,13 @@ def _pretrain(config: PretrainConfig, run: Path, listen: Listener) -> Outcome:
             networks, trained, config.denoiser_loss, loop, accelerator,
             _validation(judged, config.validation, data),
         )  # fmt: skip
-        finished = _fit(stage1, pictures, data, loop, run / "denoiser", accelerator, listen)
+        finished = _fit(stage1, networks, pictures, data, loop, run / "denoiser", accelerator, listen)
     return _packed(networks, config, run, "pretrain", len(pictures), accelerator, finished)
 
 
 def _fit(
     stage: Stage,
+    networks: ModelInTraining,
     pictures: Pictures,
     data: DataConfig,
     loop: LoopConfig,
@@ -126,6 +128,9 @@ def _fit(
     accelerator: Accelerator,
     listen: Listener,
 ) -> bool:
+    factor = latent_factor(networks.vae)
+    if data.crop % factor:
+        raise OptionError(f"data.crop is {data.crop}", hint=f"this model needs a multiple of {factor}")
     dataset = PairDataset(pictures, data, loop.seed)
     rank, world = accelerator.process_index, accelerator.num_processes
     start = functools.partial(batches, dataset, rank=rank, world=world)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
 from ccsr.data.pairs import Pair, enlarge
+from ccsr.errors import WeightsError
 from ccsr.networks import codec
 from ccsr.networks.discriminators import PatchGAN, ProjectedDiscriminator
 from ccsr.networks.features import FeatureNetwork, load_features, perceptual_distance
@@ -24,6 +25,12 @@ from ccsr.training.networks import ModelInTraining
 from ccsr.training.scores import judge, super_resolve
 from ccsr.training.stage1 import Precision
 from ccsr.weights.tensors import read_tensors
+
+
+def _weights(path: str) -> dict[str, Tensor]:
+    if not Path(path).is_file():
+        raise WeightsError("there is no such file", path=path, hint="loss.* names the networks that judge")
+    return read_tensors(Path(path))
 
 
 class Decoder(nn.Module):
@@ -43,9 +50,7 @@ class Critic(nn.Module):
         super().__init__()
         self.judge: PatchGAN | ProjectedDiscriminator
         if loss.discriminator == "projected":
-            features, semantics = (
-                load_vit(read_tensors(Path(path))) for path in (loss.features or "", loss.semantics or "")
-            )
+            features, semantics = (load_vit(_weights(path)) for path in (loss.features or "", loss.semantics or ""))
             self.judge = ProjectedDiscriminator(features, semantics)
         else:
             self.judge = PatchGAN()
@@ -78,8 +83,8 @@ class Stage2:
             networks.vae.enable_gradient_checkpointing()
         self.features: FeatureNetwork | None = None
         if loss.perceptual:
-            heads = read_tensors(Path(loss.perceptual_heads)) if loss.perceptual_heads else None
-            self.features = load_features(read_tensors(Path(loss.perceptual)), heads).to(self.device)
+            heads = _weights(loss.perceptual_heads) if loss.perceptual_heads else None
+            self.features = load_features(_weights(loss.perceptual), heads).to(self.device)
         self.critic: Critic | None = None
         self.players = [Player("decoder", decoder, self.losses)]
         if loss.discriminator != "none":
