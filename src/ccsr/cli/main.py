@@ -17,6 +17,8 @@ COMMANDS = {
     "evaluate": "metrics and stability of results, against ground truth",
     "data": "check that a test set or a training set is complete",
     "serve": "the web page and the HTTP API",
+    "degrade": "make low-quality pictures of good ones, in pairs",
+    "train": "train a model, or a stage of one, on your pictures",
     "models": "list, inspect, verify and pack models",
     "verify": "replay recorded reference values through this installation",
     "completion": "print a script that completes this command in a shell",

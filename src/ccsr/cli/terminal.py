@@ -32,6 +32,18 @@ def error(line: str) -> None:
 _bars: list[Any] = []
 
 
+def add_bar(bar: Any) -> None:
+    """From now on lines are written above this bar of tqdm."""
+    _bars.append(bar)
+
+
+def remove_bar(bar: Any) -> None:
+    """Take a bar away."""
+    if bar in _bars:
+        bar.close()
+        _bars.remove(bar)
+
+
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         say(f"{record.levelname.lower()}: {self.format(record)}")
@@ -76,7 +88,7 @@ class Reporter:
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MP [{elapsed}<{remaining},"
                 " {rate_fmt}]",
             )  # fmt: skip
-            _bars.append(self._bar)
+            add_bar(self._bar)
         self._lines = verbose or self._bar is None
         self._finished = 0.0
 
@@ -113,9 +125,7 @@ class Reporter:
 
     def close(self) -> None:
         """Take the bar away."""
-        if self._bar in _bars:
-            self._bar.close()
-            _bars.remove(self._bar)
+        remove_bar(self._bar)
 
     def end(self, summary: "Summary") -> None:
         """Say how it went."""

@@ -50,7 +50,7 @@ def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32, base_mod
     description = describe(name, base_model)
     _check_manifest(description)
     layout = description.layout
-    networks = {part: _load_network(part, folder, dtype) for part, folder in layout.networks.items()}
+    networks = {part: load_network(part, folder, dtype) for part, folder in layout.networks.items()}
     embeddings = read_embeddings(description)
     width = networks["unet"].config.cross_attention_dim
     for kind, tensor in embeddings.items():
@@ -87,7 +87,12 @@ def base_embeddings(base: Path) -> dict[str, Tensor]:
     return dict(zip(EMBEDDING_NAMES, encode_prompts(base, ("", POSITIVE, NEGATIVE)), strict=True))
 
 
-def _load_network(part: str, folder: Path, dtype: torch.dtype) -> Any:
+def load_network(part: str, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """One network, `unet`, `controlnet` or `vae`, from its folder; no gradients.
+
+    Raises:
+        WeightsError: the folder's files do not belong together.
+    """
     network = build(_CLASSES[part], folder / "config.json")
     path = weights_file(folder)
     tensors = read_tensors(path, lambda tensor: tensor.to(dtype))
