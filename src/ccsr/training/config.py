@@ -21,7 +21,7 @@ class LoopConfig:
 
     steps: int = 20_000
     hours: float | None = None
-    """Stop after so much wall time; the same command goes on."""
+    """Wall time of one call, after which it stops with a checkpoint; the same command goes on for as long again."""
     accumulate: int = 1
     """Passes whose gradients make one step; a step sees batch x accumulate x processes samples."""
     optimizer: Literal["adamw", "adam"] = "adamw"
