@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: demo lint test test-long docs clean
+.PHONY: demo lint test test-long test-browser test-extras docs clean
 
 # The main job on a photograph that ships with scikit-image: degrade, upscale with nano, write a comparison.
 demo: $(CORE)
@@ -18,14 +18,31 @@ $(CORE): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,text]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,serve,text]'
 	touch $@ $(CORE)
 
 test: $(DEV)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not extras"
 
 test-long: $(DEV)
 	$(BIN)/python -m pytest -m slow
+
+# The page in a real browser: Debian's, installed where that is allowed, else the tests say why they are skipped.
+test-browser: $(DEV)
+	command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; } || true
+	$(BIN)/python -m pytest tests/serve/test_browser.py
+
+# Learned metrics need torchvision, which cannot live beside the tested torch: an environment of its own, of gigabytes,
+# made on demand.
+EXTRAS := .venv-extras/.installed
+$(EXTRAS): pyproject.toml constraints-extras.txt
+	$(PYTHON) -m venv .venv-extras
+	.venv-extras/bin/pip install --quiet --disable-pip-version-check -c constraints-extras.txt -e '.[metrics]' \
+	    torchvision pyiqa pytest
+	touch $@
+
+test-extras: $(EXTRAS)
+	.venv-extras/bin/python -m pytest -m extras tests/extras
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -37,4 +54,4 @@ docs: $(DEV)
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) build dist demo
+	rm -rf $(VENV) .venv-extras build dist demo

@@ -2,6 +2,7 @@
 
     CCSRError
     ├── ImageError        (also OSError)     a picture cannot be read, held or written
+    │   └── TooLargeError                    it has more pixels than are allowed
     ├── WeightsError      (also OSError)     a model cannot be found, read or trusted
     ├── OptionError       (also ValueError)  an option, or two of them together, make no sense
     ├── MemoryPlanError   (also ValueError)  the work does not fit the machine
@@ -31,6 +32,10 @@ class CCSRError(Exception):
 
 class ImageError(CCSRError, OSError):
     """A picture cannot be read, held within the limits, or written."""
+
+
+class TooLargeError(ImageError):
+    """A picture has more pixels than are allowed here."""
 
 
 class WeightsError(CCSRError, OSError):

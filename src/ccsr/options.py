@@ -5,7 +5,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any, Self
@@ -39,6 +39,14 @@ class Option:
     doors: tuple[str, ...] = ALL_DOORS
     affects_bytes: bool = True
     hidden: bool = False
+    label: str | None = None
+    """Plain words for a control; the name where there are none."""
+    front: bool = False
+    """Whether a page shows it at once, and not only when asked for more."""
+    suggestions: tuple[Any, ...] = ()
+    """Values that a page offers first."""
+    ends: tuple[str, str] | None = None
+    """Plain words for the ends of a slider over the suggestions."""
 
     @property
     def flag(self) -> str:
@@ -105,26 +113,51 @@ class UpscaleOptions:
         short="-m",
         unit="NAME|FOLDER|HUB-ID",
         affects_bytes=False,  # a job's hash holds the weights' own hash, wherever they lie
+        label="Model",
     )
     base_model: str | None = _option(
         None,
-        "folder of the base model, for weights in the published layout",
+        "the base model of weights in the published layout: folders or hub ids, tried in turn, between commas"
+        " (default: CCSR_BASE_MODEL)",
         "model",
-        unit="FOLDER",
+        unit="PLACES",
         doors=LOCAL_DOORS,
         affects_bytes=False,
     )
     scale: Fraction = _option(
-        Fraction(4), "ratio of output to input side, fractions allowed", "size", minimum=1, maximum=8, short="-s"
+        Fraction(4),
+        "ratio of output to input side, fractions allowed",
+        "size",
+        minimum=1,
+        maximum=8,
+        short="-s",
+        label="Size",
+        front=True,
+        suggestions=(2, 3, 4, 8),
     )
     width: int | None = _option(
-        None, "output width in pixels instead of a scale (aspect kept)", "size", minimum=1, unit="PX"
+        None,
+        "output width in pixels instead of a scale (aspect kept)",
+        "size",
+        minimum=1,
+        unit="PX",
+        label="Width in pixels",
     )
     height: int | None = _option(
-        None, "output height in pixels instead of a scale (aspect kept)", "size", minimum=1, unit="PX"
+        None,
+        "output height in pixels instead of a scale (aspect kept)",
+        "size",
+        minimum=1,
+        unit="PX",
+        label="Height in pixels",
     )
     megapixels: float | None = _option(
-        None, "output size in megapixels instead of a scale (aspect kept)", "size", minimum=1e-6
+        None,
+        "output size in megapixels instead of a scale (aspect kept)",
+        "size",
+        minimum=1e-6,
+        maximum=4290,
+        label="Size in megapixels",
     )
     blend: float = _option(
         1.0,
@@ -132,6 +165,8 @@ class UpscaleOptions:
         "result",
         minimum=0,
         maximum=1,
+        label="Strength",
+        ends=("closer to the input", "full effect"),
     )
     steps: int = _option(
         1,
@@ -140,6 +175,10 @@ class UpscaleOptions:
         "method",
         minimum=1,
         maximum=999,
+        label="Detail",
+        front=True,
+        suggestions=(1, 2, 3, 4),
+        ends=("faithful", "detailed"),
     )
     T: int | None = _option(None, "grid of the paper; excludes --steps", "method", minimum=1, maximum=1000)
     t_max: Fraction | None = _option(
@@ -157,13 +196,24 @@ class UpscaleOptions:
         "non-uniform timesteps of the paper, or evenly spaced ones (its ablation V1)",
         "method",
         choices=("nuts", "uniform"),
+        label="Sampling",
     )
-    seed: int = _option(0, "the same seed gives the same bytes", "method", minimum=0, maximum=2**63 - 1)
+    seed: int = _option(0, "the same seed gives the same bytes", "method", minimum=0, maximum=2**63 - 1, label="Seed")
     samples: int = _option(
         1,
         "number of results per picture, each with noise of its own",
         "result",
         minimum=1,
+        affects_bytes=False,
+        label="Results per photo",
+        front=True,
+        suggestions=(1, 2, 4, 8),
+    )
+    stability_map: bool = _option(
+        False,
+        "with --samples, also write where the results of a picture differ: a map and an overlay",
+        "result",
+        doors=("cli",),  # Python and the server give the map of several samples unasked
         affects_bytes=False,
     )
     color_fix: str | None = _option(
@@ -171,10 +221,15 @@ class UpscaleOptions:
         "how colours follow the input (default: as the model folder says)",
         "result",
         choices=("adain", "wavelet", "none"),
+        label="Colours follow the input by",
     )
-    prompt: str | None = _option(None, "text for models with a text encoder", "method")
-    negative_prompt: str | None = _option(None, "text to stay away from, with --guidance above 1", "method")
-    guidance: float = _option(1.0, "classifier-free guidance; 1 is off", "method", minimum=1, maximum=30)
+    prompt: str | None = _option(None, "text for models with a text encoder", "method", label="Describe the photo")
+    negative_prompt: str | None = _option(
+        None, "text to stay away from, with --guidance above 1", "method", label="Stay away from"
+    )
+    guidance: float = _option(
+        1.0, "classifier-free guidance; 1 is off", "method", minimum=1, maximum=30, label="Guidance"
+    )
     tile: int | str = _option(
         "auto",
         "output pixels of a tile of the denoiser; auto, none or a number",
@@ -182,6 +237,7 @@ class UpscaleOptions:
         unit="PX",
         words=("auto", "none"),
         minimum=64,
+        label="Tile of the denoiser",
     )
     vae_tile: int | str = _option(
         "auto",
@@ -190,6 +246,7 @@ class UpscaleOptions:
         unit="PX",
         words=("auto", "none"),
         minimum=64,
+        label="Tile of the decoder",
     )
     overlap: float | str = _option(
         "auto",
@@ -198,9 +255,16 @@ class UpscaleOptions:
         words=("auto",),
         minimum=0,
         maximum=0.9,
+        label="Overlap of tiles",
     )
     device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps", "machine", doors=LOCAL_DOORS)
-    dtype: str = _option("auto", "number format of the networks", "machine", choices=("auto", "fp32", "bf16", "fp16"))
+    dtype: str = _option(
+        "auto",
+        "number format of the networks",
+        "machine",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        label="Number format",
+    )
     threads: int | None = _option(
         None,
         "CPU threads; a result's last bits depend on it (default: the cores)",
@@ -209,8 +273,21 @@ class UpscaleOptions:
         maximum=1024,
         doors=LOCAL_DOORS,
     )
+    batch_size: int = _option(
+        1,
+        "pictures of one size that are computed together, where they follow each other; more than 1 may change a"
+        " result's last bits",
+        "machine",
+        minimum=1,
+        maximum=256,
+        doors=LOCAL_DOORS,
+    )
     compat: str = _option(
-        "none", "option values of the published programs, for comparisons", "method", choices=("none", "v2", "v1")
+        "none",
+        "option values of the published programs, for comparisons",
+        "method",
+        choices=("none", "v2", "v1"),
+        label="Behave as a published program",
     )
     start_point: str = _option(
         "lq", "start from the noised input or from pure noise", "method", choices=("lq", "noise"), hidden=True
@@ -221,6 +298,7 @@ class UpscaleOptions:
         "shortest output side that is processed (default: as the model folder says)",
         "size",
         minimum=8,
+        maximum=2048,
         hidden=True,
     )
     intermediates: bool = _option(False, "also write the decoded estimate of each step", "result", doors=LOCAL_DOORS)
@@ -230,16 +308,33 @@ class UpscaleOptions:
         "files",
         choices=("png", "jpeg", "webp", "tiff", "avif"),
         doors=("cli", "http"),
+        label="Save as",
+        front=True,
     )
-    quality: int = _option(95, "quality of lossy formats", "files", minimum=1, maximum=100, doors=("cli", "http"))
+    quality: int = _option(
+        95,
+        "quality of lossy formats",
+        "files",
+        minimum=1,
+        maximum=100,
+        doors=("cli", "http"),
+        label="Quality of JPEG, WebP and AVIF",
+    )
     depth: str = _option(
         "auto",
         "bits per channel of results; auto is the input's",
         "files",
         choices=("auto", "8", "16"),
         doors=("cli", "http"),
+        label="Bits per channel",
     )
-    strip_metadata: bool = _option(False, "leave EXIF, XMP and ICC out of results", "files", doors=("cli", "http"))
+    strip_metadata: bool = _option(
+        False,
+        "leave EXIF, XMP and ICC out of results",
+        "files",
+        doors=("cli", "http"),
+        label="Leave out EXIF and colour profile",
+    )
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], door: str = "python") -> Self:
@@ -276,6 +371,8 @@ class UpscaleOptions:
             )
         if ("t_max" in given or "t_min" in given) and self.T is None and not first_version:
             raise OptionError("--t-max and --t-min need --T", hint="for instance --T 6 --t-max 2/3 --t-min 1/2")
+        if self.stability_map and self.samples < 2:
+            raise OptionError("--stability-map compares several results", hint="add --samples 10")
         if self.negative_prompt is not None and self.guidance <= 1:
             raise OptionError("--negative-prompt has no effect at guidance 1", hint="add --guidance 4.5")
         return self
@@ -289,21 +386,16 @@ class UpscaleOptions:
         """
         if COMPAT[self.compat].first_version_grid:
             steps = self.T or (self.steps if self.steps > 1 else 45)
-            t_max, t_min = self.t_max or Fraction("0.6667"), self.t_min or Fraction("0.3333")
-            found = first_version_trajectory(steps, t_max, t_min)
+            found = first_version_trajectory(steps, *self._bounds(Fraction("0.6667"), Fraction("0.3333")))
         elif self.sampling == "uniform":
             found = uniform_trajectory(self.steps)
         else:
-            t_max, t_min = (
-                default if value is None else value
-                for value, default in ((self.t_max, Fraction(2, 3)), (self.t_min, Fraction(1, 2)))
-            )
-            found = nuts_trajectory(self.T or T_OF_STEPS[self.steps], t_max, t_min)
+            found = nuts_trajectory(self.T or T_OF_STEPS[self.steps], *self._bounds(Fraction(2, 3), Fraction(1, 2)))
         return found._replace(timesteps=(self.start_index, *found.timesteps[1:]))
 
-    def replaced(self, **values: Any) -> Self:
-        """A copy with some values changed."""
-        return replace(self, **values)
+    def _bounds(self, t_max: Fraction, t_min: Fraction) -> tuple[Fraction, Fraction]:
+        """The given t_max and t_min (0 is one), these where none was given."""
+        return t_max if self.t_max is None else self.t_max, t_min if self.t_min is None else self.t_min
 
     def digest(self, **facts: Any) -> str:
         """Hash of all that decides a result's bytes: these options and `facts` such as the model's hash."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ccsr.cli.main import main
+from ccsr.cli.main import COMMANDS, main
 
 
 def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -18,14 +18,14 @@ def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        (["ccsr", ""], ["upscale", "degrade", "train", "models", "verify", "completion"]),
+        (["ccsr", ""], list(COMMANDS)),
         (["ccsr", "up"], ["upscale"]),
         (["ccsr", "models", "i"], ["info"]),
         (["ccsr", "models", "pack", "--l"], ["--licence"]),
         (["ccsr", "models", "pack", "--dtype", ""], ["bf16", "fp32"]),
         (["ccsr", "completion", "z"], ["zsh"]),
         (["ccsr", "upscale", "a.png", "--color-fix", ""], ["adain", "wavelet", "none"]),
-        (["ccsr", "upscale", "--st"], ["--steps", "--strip-metadata"]),
+        (["ccsr", "upscale", "--st"], ["--steps", "--stability-map", "--strip-metadata"]),
         (["ccsr", "upscale", "--format", "t"], ["tiff"]),
         (["ccsr", "upscale", "ph"], []),
     ],

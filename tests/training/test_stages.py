@@ -234,7 +234,6 @@ def test_a_damaged_decoder_is_mended(tmp_path: Path) -> None:
 
     from ccsr.training.config import resolve
     from ccsr.training.settings import read_settings
-
     from ccsr.weights import load_model, save_model
 
     nano = load_model("nano")
@@ -244,11 +243,11 @@ def test_a_damaged_decoder_is_mended(tmp_path: Path) -> None:
     for name in ("chelsea", "coffee"):
         Image.fromarray(getattr(skimage.data, name)()).resize((300, 200)).save(tmp_path / "photos" / f"{name}.png")
     file = Path(__file__).parents[2] / "configs" / "finetune-decoder.yaml"
-    words = [
-        f"run={tmp_path / 'run'}", f"model.base={tmp_path / 'pale'}", f"data.sources={tmp_path / 'photos'}", "data.crop=64", "data.workers=0", "loop.steps=40",
-        "loop.accumulate=1", "loop.warmup=0", "loop.learning_rate=5e-3", "loop.ema=0.9", "loop.precision=fp32", "loss.discriminator=none",
-        f"validation.sources={tmp_path / 'photos'}", "validation.crop=192", "loop.evaluate_every=40",
-    ]  # fmt: skip
+    photos = tmp_path / "photos"
+    words = [f"run={tmp_path / 'run'}", f"model.base={tmp_path / 'pale'}", f"data.sources={photos}", "data.crop=64"]
+    words += ["data.workers=0", "loop.steps=40", "loop.accumulate=1", "loop.warmup=0", "loop.learning_rate=5e-3"]
+    words += ["loop.ema=0.9", "loop.precision=fp32", "loss.discriminator=none", f"validation.sources={photos}"]
+    words += ["validation.crop=192", "loop.evaluate_every=40"]
     train(resolve("stage2", read_settings(file, words)))
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     before, after = (line["evaluation"]["s1_raw"] for line in lines if "evaluation" in line)

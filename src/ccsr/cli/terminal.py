@@ -1,6 +1,7 @@
 """What people see: lines on stderr, and one bar where there is a terminal. Only results go to stdout."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +11,13 @@ if TYPE_CHECKING:
     from ccsr.jobs.runner import Event, Summary, Task
 
 
+# File names may hold what moves a terminal's cursor, colours it or turns its writing round.
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
 def say(line: str) -> None:
-    """One line on stderr, above the bar if there is one."""
+    """One line on stderr, above the bar if there is one; control characters show as Python writes them."""
+    line = _UNSHOWN.sub(lambda found: ascii(found[0])[1:-1], line)
     if _bars:
         _bars[-1].write(line, file=sys.stderr)
     else:
@@ -94,8 +100,7 @@ class Reporter:
             case Started(task, number, total) if self._bar:
                 self._bar.set_description_str(f"{number}/{total} {task.source.path.name}")
             case Advanced(task, done, total, _) if self._bar:
-                # The decoder still comes after the last step that is told.
-                self._move_to(self._finished + task.megapixels * done / (total + 1))
+                self._move_to(self._finished + task.megapixels * done / total)
             case Finished(task, record):
                 if self._bar and task.due:
                     self._finished += task.megapixels

@@ -18,12 +18,16 @@ LONG_WORK = 20.0
 """Seconds of estimated work from which the estimate is told before it begins."""
 
 
-def parser() -> Parser:
+def parser(
+    prog: str = "ccsr upscale",
+    usage: str = "INPUT... [-o OUT] [options]",
+    description: str = "Enlarge and restore pictures: files, and folders with all that is in them.",
+) -> Parser:
     """Flags of this command, then those of the option list, then the published programs'."""
     made = Parser(
-        "ccsr upscale",
-        "INPUT... [-o OUT] [options]",
-        "Enlarge and restore pictures: files, and folders with all that is in them.",
+        prog,
+        usage,
+        description,
         "Results lie beside their inputs as NAME_x4.EXT, those of a folder in FOLDER_x4/ with its tree kept. A folder"
         " of results remembers what was done: the same command again goes on where it was stopped.",
     )
@@ -44,8 +48,8 @@ def parser() -> Parser:
     return made
 
 
-def run(arguments: argparse.Namespace, load_pipeline: "Callable[[UpscaleOptions], Upscaler] | None" = None) -> int:
-    """Do it; `load_pipeline` makes the pipeline when there is something to compute."""
+def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], Upscaler] | None" = None) -> int:
+    """Do it; `pipeline_of` makes the pipeline when there is something to compute."""
     request = published.translate(
         published.Request(arguments.inputs, arguments.output, given(arguments, UpscaleOptions)), arguments
     )
@@ -70,6 +74,8 @@ def run(arguments: argparse.Namespace, load_pipeline: "Callable[[UpscaleOptions]
         device, dtype, threads = resolve_machine(options)
         terminal.say(f"note: {job.model.name} on {device}, {dtype}, {threads} threads")
     if not arguments.quiet:
+        if options.batch_size > 1:
+            terminal.say("note: --batch-size above 1 may change last bits of results")
         _tell_long_work(tasks)
     reporter = terminal.Reporter(
         tasks, quiet=arguments.quiet, verbose=arguments.verbose, progress=not arguments.no_progress
@@ -81,7 +87,7 @@ def run(arguments: argparse.Namespace, load_pipeline: "Callable[[UpscaleOptions]
         reporter(event)
 
     try:
-        summary = runner.run(job, lambda: (load_pipeline or _load_pipeline)(options), options, listen, tasks)
+        summary = runner.run(job, lambda: (pipeline_of or load_pipeline)(options), options, listen, tasks)
     finally:
         reporter.close()
     reporter.end(summary)
@@ -90,7 +96,8 @@ def run(arguments: argparse.Namespace, load_pipeline: "Callable[[UpscaleOptions]
     return 130 if summary.interrupted else 1 if summary.failed else 0
 
 
-def _load_pipeline(options: UpscaleOptions) -> "Upscaler":
+def load_pipeline(options: UpscaleOptions) -> "Upscaler":
+    """The pipeline that the options name, on their device and in their number format."""
     from diffusers.utils import logging
 
     from ccsr.pipeline import DTYPES, CCSRPipeline

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import GroupNorm
 
-from ccsr.tiling import Span, make_grid, map_tiles
+from ccsr.tiling import Grid, Span, make_grid, map_tiles
 
 
 class Statistics(NamedTuple):
@@ -59,9 +59,7 @@ def run_tiled(
     grid = make_grid(height, width, settings.tile, settings.stride)
     if not settings.whole_norms:
         return map_tiles(function, inputs, grid, factor, settings.symmetric_window)
-    overlap = settings.tile - settings.stride
-    side = min(settings.gather_tile + overlap, settings.tile)
-    windows = make_grid(height, width, side, max(1, side - overlap))
+    windows = _windows(height, width, settings)
     gathered: Gathered = {}
     chosen = _spread(windows.tiles, settings.gather_limit)
     with gather_norms(modules, chosen, gathered):
@@ -72,6 +70,25 @@ def run_tiled(
         return map_tiles(lambda _: next(ready), inputs, grid, factor, settings.symmetric_window)
     with fixed_norms(modules, gathered):
         return map_tiles(function, inputs, grid, factor, settings.symmetric_window)
+
+
+def count_tiles(height: int, width: int, settings: TileSettings | None) -> int:
+    """Tiles that `run_tiled` sends through the networks, those that only gather statistics included."""
+    if settings is None or settings.tile >= max(height, width):
+        return 1
+    tiles = len(make_grid(height, width, settings.tile, settings.stride).tiles)
+    if not settings.whole_norms:
+        return tiles
+    windows = len(_windows(height, width, settings).tiles)
+    chosen = min(windows, settings.gather_limit)
+    return chosen if chosen == windows == tiles else chosen + tiles
+
+
+def _windows(height: int, width: int, settings: TileSettings) -> Grid:
+    """The tiles that statistics are gathered from."""
+    overlap = settings.tile - settings.stride
+    side = min(settings.gather_tile + overlap, settings.tile)
+    return make_grid(height, width, side, max(1, side - overlap))
 
 
 def _spread(tiles: list[tuple[Span, Span]], limit: int) -> list[tuple[Span, Span]]:

@@ -14,11 +14,12 @@ from torch.nn.functional import l1_loss, mse_loss
 
 from ccsr.data.pairs import Pair, enlarge
 from ccsr.errors import WeightsError
+from ccsr.metrics.squeezenet import SHIPPED
 from ccsr.networks import codec
 from ccsr.networks.discriminators import PatchGAN, ProjectedDiscriminator
 from ccsr.networks.features import FeatureNetwork, load_features, perceptual_distance
 from ccsr.networks.vit import load_vit
-from ccsr.training.config import DecoderLoss, LoopConfig, ValidationConfig
+from ccsr.training.config import SHIPPED_NETWORK, DecoderLoss, LoopConfig, ValidationConfig
 from ccsr.training.loop import Draws, Evaluation, Player
 from ccsr.training.losses import picture_loss
 from ccsr.training.networks import ModelInTraining
@@ -28,6 +29,8 @@ from ccsr.weights.tensors import read_tensors
 
 
 def _weights(path: str) -> dict[str, Tensor]:
+    if path == SHIPPED_NETWORK:
+        return read_tensors(SHIPPED)
     if not Path(path).is_file():
         raise WeightsError("there is no such file", path=path, hint="loss.* names the networks that judge")
     return read_tensors(Path(path))

@@ -1,0 +1,157 @@
+"""`ccsr evaluate`: folders of results against ground truth, or a model upscaled and scored in one go."""
+
+import argparse
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from ccsr.cli import terminal
+from ccsr.cli.arguments import Command, Parser, given
+from ccsr.errors import CCSRError, OptionError
+from ccsr.options import UpscaleOptions
+
+if TYPE_CHECKING:
+    from ccsr.evaluate import Evaluation
+
+
+def parser() -> Parser:
+    """Folders, how to measure, and for `--run` the options of `ccsr upscale`."""
+    made = Parser(
+        "ccsr evaluate",
+        "SR... --gt FOLDER [options]",
+        "Metrics of result folders against ground truth, with their spread over runs (G-STD) and that of the pixels"
+        " (L-STD). Several folders, or the sampleNN/ in one, are runs of one method.",
+        "With --run MODEL the folder given is the low-quality one, or a test set with test_LR/ and test_HR/; the"
+        " options of ccsr upscale then say how it is upscaled: ccsr evaluate --run nano realsr/ --samples 10 --steps 2",
+    )
+    made.add_argument("folders", nargs="*", metavar="SR", help="a folder of results; with --run, of inputs")
+    made.add_argument("--gt", metavar="FOLDER", help="the ground truth, paired by name")
+    made.add_argument("--run", metavar="MODEL", help="upscale with this model, then score")
+    made.add_argument("-o", "--output", metavar="FOLDER", help="keep the results of --run here; it goes on if stopped")
+    made.add_argument(
+        "--preset",
+        default="ccsr",
+        metavar="ccsr|osediff|seesr|stablesr",
+        help="protocol of a paper: metrics and border (default: ccsr)",
+    )
+    made.values["--preset"] = ("ccsr", "osediff", "seesr", "stablesr")
+    made.add_argument("--metrics", metavar="NAME,...", help="these instead of the preset's; all for every one there is")
+    made.add_argument("--maps", metavar="FOLDER", help="write a stability map of each picture here")
+    for flags, text in {
+        ("--skip-missing",): "leave out pictures without a partner, and count them",
+        ("--json",): "one object on stdout, with every score of every picture",
+        ("-q", "--quiet"): "no progress",
+        ("-v", "--verbose"): "print more, with tracebacks of unexpected failures",
+    }.items():
+        made.add_argument(*flags, action="store_true", help=text)
+    made.add_options(UpscaleOptions)
+    return made
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Upscale if asked to, measure, print."""
+    from ccsr.data.layouts import find_test_set
+    from ccsr.evaluate import evaluate
+    from ccsr.metrics import PROTOCOLS, chosen_metrics
+
+    if arguments.preset not in PROTOCOLS:
+        raise OptionError(f"--preset is {arguments.preset!r}", hint=f"choose from {', '.join(PROTOCOLS)}")
+    protocol = PROTOCOLS[arguments.preset]
+    metrics = chosen_metrics(protocol, arguments.metrics)
+    folders = [Path(folder) for folder in arguments.folders]
+    typed = given(arguments, UpscaleOptions)
+    if not arguments.run and typed:
+        raise OptionError(f"--{next(iter(typed)).replace('_', '-')} says how to upscale", hint="add --run MODEL")
+    if not folders or (arguments.run and len(folders) != 1):
+        raise OptionError(
+            "one folder of inputs is needed" if arguments.run else "no folder of results is given",
+            hint="ccsr evaluate --run nano realsr/" if arguments.run else "ccsr evaluate results/ --gt test_HR/",
+        )
+    truths = Path(arguments.gt) if arguments.gt else None
+    if arguments.run and truths is None:
+        found = find_test_set(folders[0])
+        folders, truths = [found.lq], found.gt
+    if truths is None:
+        raise OptionError("no ground truth is given", hint="add --gt FOLDER")
+    if not truths.is_dir():
+        raise OptionError("is not a folder", path=truths)
+
+    def on_progress(done: int, total: int) -> None:
+        if not arguments.quiet and (done == total or done % 10 == 0):
+            terminal.say(f"scored {done} of {total} pictures")
+
+    with TemporaryDirectory() as temporary:
+        if arguments.run:
+            output = Path(arguments.output or temporary)
+            _upscale(folders[0], arguments.run, output, typed, quiet=arguments.quiet)
+            folders = [output]
+        measured = evaluate(
+            folders,
+            truths,
+            protocol,
+            metrics,
+            skip_missing=arguments.skip_missing,
+            maps=Path(arguments.maps) if arguments.maps else None,
+            on_progress=on_progress,
+        )
+    print(json.dumps(measured.as_json()) if arguments.json else table(measured), flush=True)
+    return 0
+
+
+def table(measured: "Evaluation") -> str:
+    """What a person reads: one line for each metric, then L-STD and what is missing."""
+    from ccsr.metrics import METRICS
+
+    runs = len(measured.runs)
+    protocol = measured.protocol
+    lines = [
+        f"{len(measured.images)} pictures, {runs} run{'s' if runs > 1 else ''}, preset {protocol.name}"
+        f" (border {protocol.border})",
+        f"{'metric':<22}{'mean':>10}{'G-STD':>10}  better  by",
+    ]
+    for metric in measured.metrics:
+        spread = measured.gstd(metric.name)
+        shown = "-" if spread is None else f"{spread:.4f}"
+        lines.append(
+            f"{metric.title:<22}{measured.mean(metric.name):>10.{metric.digits}f}{shown:>10}"
+            f"  {metric.direction:<6}  {metric.implementation}"
+        )
+    if measured.lstd is not None:
+        lines.append(f"{'L-STD':<22}{measured.lstd:>10.4f}{'-':>10}  lower   ccsr")
+    for reason in dict.fromkeys(measured.missing.values()):
+        names = [METRICS[name].title for name, why in measured.missing.items() if why == reason]
+        lines.append(f"not available: {', '.join(names)}: {reason}")
+    if measured.skipped:
+        lines.append(f"{len(measured.skipped)} files without a partner were left out")
+    return "\n".join(lines)
+
+
+def _upscale(inputs: Path, model: str, output: Path, typed: dict[str, object], quiet: bool) -> None:
+    """Fill `output` with results, losslessly."""
+    from ccsr.cli.upscale import load_pipeline
+    from ccsr.jobs import runner
+    from ccsr.weights import describe
+
+    options = UpscaleOptions.from_mapping({"format": "png", **typed, "model": model}, door="cli")
+    job = runner.Job([inputs], describe(options.model, options.base_model), f"{output}/")
+    tasks = runner.prepare(job, options)
+    reporter = terminal.Reporter(tasks, quiet=True, verbose=False, progress=False)
+    done = 0
+
+    def listen(event: "runner.Event") -> None:
+        nonlocal done
+        reporter(event)
+        if isinstance(event, runner.Finished):
+            done += 1
+            if not quiet and (done == event.total or done % 50 == 0):
+                terminal.say(f"upscaled {done} of {event.total}")
+
+    summary = runner.run(job, lambda: load_pipeline(options), options, listen, tasks)
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    if summary.failed:
+        raise CCSRError(f"{summary.failed} pictures could not be upscaled, see above", path=inputs)
+
+
+COMMANDS = {"evaluate": Command(parser, run)}

@@ -1,0 +1,27 @@
+"""`ccsr samples`: several results of one picture, and where they differ."""
+
+import argparse
+
+from ccsr.cli import upscale
+from ccsr.cli.arguments import Command, Parser
+
+
+def parser() -> Parser:
+    """The options of `ccsr upscale`, with ten samples unless told otherwise."""
+    made = upscale.parser(
+        "ccsr samples",
+        "INPUT [-o FOLDER] [-n N] [options]",
+        "Several results of a picture, each with noise of its own, and a map of where they differ: short for"
+        " ccsr upscale --samples 10 --stability-map.",
+    )
+    made.add_argument("-n", dest="samples", metavar="N", default="10", help="number of results (default: 10)")
+    return made
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Upscale with both options set."""
+    arguments.stability_map = True
+    return upscale.run(arguments)
+
+
+COMMANDS = {"samples": Command(parser, run)}

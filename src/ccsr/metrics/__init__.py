@@ -1,0 +1,26 @@
+"""Metrics: one file each, listed in `METRICS`, put together for a paper's protocol in `PROTOCOLS`."""
+
+from ccsr.metrics.differences import l1, psnr, psnr_color, psnr_rgb
+from ccsr.metrics.luma import without_border
+from ccsr.metrics.niqe import niqe
+from ccsr.metrics.protocols import PROTOCOLS, Protocol, chosen_metrics
+from ccsr.metrics.registry import METRICS, Metric
+from ccsr.metrics.squeezenet import SqueezeNetFeatures, squeezenet_distance
+from ccsr.metrics.ssim import ssim
+
+__all__ = [
+    "METRICS",
+    "PROTOCOLS",
+    "Metric",
+    "Protocol",
+    "SqueezeNetFeatures",
+    "chosen_metrics",
+    "l1",
+    "niqe",
+    "psnr",
+    "psnr_color",
+    "psnr_rgb",
+    "squeezenet_distance",
+    "ssim",
+    "without_border",
+]

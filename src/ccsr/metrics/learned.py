@@ -1,0 +1,199 @@
+"""Learned metrics of other libraries, in an environment of their own; nothing of them is imported until asked for.
+
+Weights never come over the network: they are files in the folder that `CCSR_METRIC_WEIGHTS` names, under the names
+that the libraries publish them with.
+"""
+
+import atexit
+import importlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ccsr.errors import MissingExtraError, WeightsError
+from ccsr.log import get_logger
+
+log = get_logger("metrics")
+FOLDER_VARIABLE = "CCSR_METRIC_WEIGHTS"
+LICENCES = {
+    "pyiqa": "PolyForm Noncommercial 1.0.0",
+    "torchmetrics": "Apache-2.0",
+}
+_SCRIPTS = ("RN50.pt",)
+_told: set[str] = set()
+
+
+@dataclass(frozen=True)
+class LearnedMetric:
+    """One metric of another library: its name there, and the files that it needs."""
+
+    name: str
+    title: str
+    direction: Literal["higher", "lower"]
+    needs_gt: bool
+    range: tuple[float, float]
+    source: str
+    library: str
+    call: str
+    """pyiqa's name of the metric, or the class in torchmetrics."""
+    files: tuple[str, ...]
+    of_set: bool = False
+
+    def load(self) -> Callable[[Any, Any], float]:
+        """The scorer.
+
+        Raises:
+            MissingExtraError: the library is not installed.
+            WeightsError: a file of weights is not in the folder.
+        """
+        if not _is_installed(self.library):
+            raise MissingExtraError(
+                f"{self.library} is not installed",
+                hint=f"its licence: {LICENCES[self.library]}; docs/evaluation.md tells how to install it",
+            )
+        folder = weights_folder(self.files)
+        if self.library not in _told:
+            _told.add(self.library)
+            log.warning("%s is used under its own licence: %s", self.library, LICENCES[self.library])
+        _offline(folder, self.files)
+        return _from_pyiqa(self) if self.library == "pyiqa" else _from_torchmetrics(self)
+
+
+def _is_installed(library: str) -> bool:
+    try:
+        return importlib.util.find_spec(library) is not None
+    except ValueError:  # somebody put None into sys.modules
+        return False
+
+
+def weights_folder(files: tuple[str, ...]) -> Path:
+    """The folder that `CCSR_METRIC_WEIGHTS` names, if all of `files` lie there.
+
+    Raises:
+        WeightsError: naming the first file that does not.
+    """
+    named = os.environ.get(FOLDER_VARIABLE)
+    missing = [file for file in files if named is None or not (Path(named) / file).is_file()]
+    if missing:
+        raise WeightsError(f"weights not found: {', '.join(missing)}", path=named, hint=f"set {FOLDER_VARIABLE}")
+    return Path(named or ".")
+
+
+def _offline(folder: Path, files: tuple[str, ...]) -> None:
+    """Let the libraries find the files where they keep their downloads, in a folder of this process alone.
+
+    Raises:
+        WeightsError: a file holds more than tensors. The libraries would run it.
+    """
+    import torch
+
+    for file in files:
+        if file in _SCRIPTS:
+            continue  # no pickle, and the library compares its hash
+        try:
+            torch.load(folder / file, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise WeightsError("is no file of plain tensors", path=folder / file, hint="fetch it again") from error
+    hub = _hub()
+    for place in ("pyiqa", "checkpoints", "clip"):
+        (hub / place).mkdir(exist_ok=True)
+        for file in files:
+            if not (hub / place / file).exists():
+                (hub / place / file).symlink_to((folder / file).resolve())
+    torch.hub.set_dir(hub)
+
+
+@cache
+def _hub() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="ccsr-metrics-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _from_pyiqa(metric: LearnedMetric) -> Callable[[Any, Any], float]:
+    import torch
+
+    pyiqa, timm = (importlib.import_module(name) for name in ("pyiqa", "timm"))
+    # Read once at its import, which may have been before ours.
+    importlib.import_module("pyiqa.utils.download_util").__dict__["DEFAULT_CACHE_DIR"] = str(_hub() / "pyiqa")
+    made = timm.__dict__["create_model"]
+    # MANIQA's file holds its backbone too; asking for the pretrained one would go to the network.
+    timm.__dict__["create_model"] = lambda *words, **options: made(*words, **{**options, "pretrained": False})
+    try:
+        model = pyiqa.create_metric(metric.call, device="cpu")
+    finally:
+        timm.__dict__["create_model"] = made
+    if metric.of_set:
+        return lambda sr, gt: float(model(str(sr), str(gt)))
+
+    def score(sr: np.ndarray, gt: np.ndarray) -> float:
+        # Some of them draw patches at random: the same picture gets the same figure.
+        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+            torch.manual_seed(0)
+            return float(model(_tensor(sr), _tensor(gt)) if metric.needs_gt else model(_tensor(sr)))
+
+    return score
+
+
+def _from_torchmetrics(metric: LearnedMetric) -> Callable[[Any, Any], float]:
+    import torch
+
+    image = importlib.import_module("torchmetrics.image")
+    # The heads come with the library, the backbone is torchvision's file.
+    model = getattr(image, metric.call)(net_type="alex", normalize=True)
+
+    def score(sr: np.ndarray, gt: np.ndarray) -> float:
+        with torch.inference_mode():
+            return float(model(_tensor(sr), _tensor(gt)))
+
+    return score
+
+
+def _tensor(picture: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None].float() / 255
+
+
+_INF = float("inf")
+MODELS = (
+    LearnedMetric(
+        "lpips", "LPIPS", "lower", True, (0, 1), "Zhang et al. 2018, AlexNet, 0.1", "pyiqa", "lpips",
+        ("LPIPS_v0.1_alex-df73285e.pth", "alexnet-owt-7be5be79.pth"),
+    ),
+    LearnedMetric(
+        "dists", "DISTS", "lower", True, (0, 1), "Ding et al. 2020", "pyiqa", "dists",
+        ("DISTS_weights-f5e65c96.pth", "vgg16-397923af.pth"),
+    ),
+    LearnedMetric(
+        "fid", "FID", "lower", True, (0, _INF), "Heusel et al. 2017, as clean-fid", "pyiqa", "fid",
+        ("pt_inception-2015-12-05-6726825d.pth",), of_set=True,
+    ),
+    LearnedMetric(
+        "clipiqa", "CLIPIQA", "higher", False, (0, 1), "Wang et al. 2023", "pyiqa", "clipiqa", ("RN50.pt",)
+    ),
+    LearnedMetric(
+        "musiq", "MUSIQ", "higher", False, (0, 100), "Ke et al. 2021, KonIQ", "pyiqa", "musiq",
+        ("musiq_koniq_ckpt-e95806b9.pth",),
+    ),
+    LearnedMetric(
+        "maniqa", "MANIQA", "higher", False, (0, 1), "Yang et al. 2022, PIPAL", "pyiqa", "maniqa-pipal",
+        ("MANIQA_PIPAL-ae6d356b.pth",),
+    ),
+    LearnedMetric(
+        "maniqa_koniq", "MANIQA (KonIQ)", "higher", False, (0, 1), "Yang et al. 2022, KonIQ", "pyiqa", "maniqa",
+        ("ckpt_koniq10k.pt",),
+    ),
+    LearnedMetric(
+        "lpips_torchmetrics", "LPIPS (torchmetrics)", "lower", True, (0, 1), "Zhang et al. 2018, AlexNet",
+        "torchmetrics", "LearnedPerceptualImagePatchSimilarity", ("alexnet-owt-7be5be79.pth",),
+    ),
+)  # fmt: skip

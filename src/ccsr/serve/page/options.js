@@ -1,0 +1,150 @@
+// Controls drawn from the JSON schema of the option list: a new option of the program appears here by itself.
+
+const GROUPS = { size: "Size", result: "Result", method: "Method", files: "File", memory: "Memory", machine: "Machine", model: "Model" };
+const WORDS = {
+  png: "PNG", jpeg: "JPEG", webp: "WebP", tiff: "TIFF", avif: "AVIF", auto: "automatic", none: "none", nuts: "non-uniform",
+  adain: "mean and spread", wavelet: "coarse colours", fp32: "32 bit", bf16: "bfloat16", fp16: "16 bit",
+};
+const UNSET = { format: "same as the photo", color_fix: "what suits the model" };
+
+function element(kind, settings = {}, ...children) {
+  const { dataset, ...rest } = settings;
+  const made = Object.assign(document.createElement(kind), rest);
+  Object.assign(made.dataset, dataset);
+  made.append(...children);
+  return made;
+}
+
+export class Options {
+  constructor(schema, models) {
+    this.schema = schema;
+    this.models = models;
+    this.readers = new Map();
+  }
+
+  // Fills both places; `changed` is called after every edit.
+  draw(front, rest, changed) {
+    const groups = new Map();
+    for (const [name, known] of Object.entries(this.schema.properties)) {
+      if (known["x-hidden"] || (name === "model" && this.models.length < 2)) continue;
+      if ((name.endsWith("prompt") || name === "guidance") && !this.models.some((m) => m.prompts)) continue;
+      const field = this.field(name, known);
+      if (known["x-front"]) { front.append(field); continue; }
+      const group = known["x-group"];
+      if (!groups.has(group)) groups.set(group, []);
+      groups.get(group).push(field);
+    }
+    for (const [group, fields] of groups) rest.append(element("h3", { textContent: GROUPS[group] ?? group }), ...fields);
+    for (const place of [front, rest]) place.addEventListener("input", changed);
+  }
+
+  // Values that differ from the defaults, as text.
+  values() {
+    const found = {};
+    for (const [name, read] of this.readers) {
+      const value = read();
+      const standard = this.schema.properties[name].default;
+      if (value !== "" && value !== null && value !== String(standard ?? "")) found[name] = value;
+    }
+    return found;
+  }
+
+  value(name) { return this.readers.get(name)?.() ?? ""; }
+
+  // The words of a command that does the same.
+  commandLine(files) {
+    const words = ["ccsr", "upscale", ...files.map(quoted)];
+    for (const [name, value] of Object.entries(this.values())) {
+      const known = this.schema.properties[name];
+      words.push(known["x-flag"]);
+      if (known.type !== "boolean") words.push(quoted(value));
+    }
+    // The page makes the map of several results unasked.
+    if (Number(this.value("samples")) > 1) words.push("--stability-map");
+    return words;
+  }
+
+  field(name, known) {
+    const id = `option-${name}`;
+    const kind = known.anyOf ? "mixed" : known.type;
+    const numeric = kind === "integer" || kind === "number" || (known.anyOf && known.anyOf[0].type === "number");
+    if (kind === "boolean") return this.checkbox(name, known, id);
+    if (known["x-ends"]) return this.slider(name, known, id);
+    if (known["x-suggestions"]) return this.chips(name, known, id, numeric);
+    if (known.enum) return this.select(name, known, id);
+    const input = element("input", { id, type: kind === "integer" || kind === "number" ? "number" : "text" });
+    if (known.minimum !== undefined) input.min = known.minimum;
+    if (known.maximum !== undefined && known.maximum < 1e12) input.max = known.maximum;
+    if (kind === "number") input.step = "any";
+    if (known.default !== undefined) input.value = known.default;
+    else input.placeholder = "not set";
+    this.readers.set(name, () => input.value.trim());
+    return this.framed(known, id, input);
+  }
+
+  framed(known, id, ...controls) {
+    const help = element("p", { className: "help", id: `${id}-help`, textContent: known.description });
+    controls.find((c) => c.id === id)?.setAttribute("aria-describedby", help.id);
+    return element("div", { className: "field" }, element("label", { className: "label", htmlFor: id, textContent: known["x-label"] }), ...controls, ...(known["x-front"] ? [] : [help]));
+  }
+
+  checkbox(name, known, id) {
+    const input = element("input", { type: "checkbox", id, checked: Boolean(known.default) });
+    this.readers.set(name, () => String(input.checked));
+    return element("div", { className: "field" }, element("label", { className: "check" }, input, known["x-label"]));
+  }
+
+  select(name, known, id) {
+    const choices = known.default === undefined ? [["", UNSET[name] ?? "not set"]] : [];
+    choices.push(...known.enum.map((value) => [value, WORDS[value] ?? value]));
+    const input = element("select", { id }, ...choices.map(([value, text]) => element("option", { value, textContent: text })));
+    input.value = known.default ?? "";
+    this.readers.set(name, () => input.value);
+    return this.framed(known, id, input);
+  }
+
+  slider(name, known, id) {
+    const stops = known["x-suggestions"];
+    const [low, high, step] = stops ? [stops[0], stops.at(-1), 1] : [known.minimum, known.maximum, 0.05];
+    const input = element("input", { type: "range", id, min: low, max: high, step });
+    input.value = known.default;
+    const shown = element("output", { className: "value", htmlFor: id });
+    const words = () => {
+      if (!stops) return `${Math.round(input.value * 100)} %`;
+      return `${input.value} ${input.value === "1" ? "step" : "steps"}`;
+    };
+    const show = () => { shown.textContent = words(); input.setAttribute("aria-valuetext", words()); };
+    input.addEventListener("input", show);
+    show();
+    this.readers.set(name, () => String(Number(input.value)));
+    const [left, right] = known["x-ends"];
+    return element("div", { className: "field" },
+      element("label", { className: "label", htmlFor: id }, known["x-label"], shown), input,
+      element("div", { className: "ends" }, element("span", { textContent: left }), element("span", { textContent: right })));
+  }
+
+  chips(name, known, id, numeric) {
+    const unit = name === "scale" ? "×" : "";
+    const group = element("div", { className: "chips", role: "radiogroup", id });
+    group.setAttribute("aria-label", known["x-label"]);
+    const add = (value, text) => {
+      const input = element("input", { type: "radio", name: id, value, checked: String(known.default) === value });
+      group.append(element("label", {}, input, element("span", { textContent: text })));
+    };
+    for (const value of known["x-suggestions"]) add(String(value), `${value}${unit}`);
+    const other = element("input", { type: "number", className: "other", hidden: true, step: "any", placeholder: "any" });
+    const limits = known.anyOf ? known.anyOf[0] : known;
+    Object.assign(other, { min: limits.minimum, max: limits.maximum });
+    other.setAttribute("aria-label", `${known["x-label"]}, other value`);
+    if (numeric) add("other", "Other");
+    const chosen = () => group.querySelector("input:checked")?.value;
+    group.addEventListener("change", () => {
+      other.hidden = chosen() !== "other";
+      if (!other.hidden) other.focus();
+    });
+    this.readers.set(name, () => (chosen() === "other" ? other.value || String(known.default) : chosen()));
+    return element("div", { className: "field" }, element("span", { className: "label", textContent: known["x-label"] }), group, other);
+  }
+}
+
+function quoted(word) { return /^[\w./:@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`; }
