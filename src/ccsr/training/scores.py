@@ -10,9 +10,8 @@ from torch import Tensor
 
 from ccsr.color import adain_color_fix, wavelet_color_fix
 from ccsr.data.pairs import Pair, enlarge
-from ccsr.metrics.squeezenet import SHIPPED
+from ccsr.features import SHIPPED, FeatureNetwork, load_features, perceptual_distance
 from ccsr.networks import codec
-from ccsr.networks.features import FeatureNetwork, load_features, perceptual_distance
 from ccsr.sampler import NoiseSchedule, sample
 from ccsr.timesteps import nuts_trajectory
 from ccsr.training.loop import Evaluation
