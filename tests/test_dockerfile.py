@@ -66,7 +66,7 @@ def test_its_steps_in_a_new_environment(tmp_path: Path) -> None:
     assert len(installs) == 2
     for step in installs:
         # The index is another for each machine; setuptools comes from this environment, too.
-        words = [w for w in shlex.split(step.replace('--extra-index-url "$TORCH_INDEX"', ""))]
+        words = shlex.split(step.replace('--extra-index-url "$TORCH_INDEX"', ""))
         if words[-1].startswith("."):
             words[-1:] = ["--no-build-isolation", words[-1]]
         done = subprocess.run(words, cwd=app, env=environment, capture_output=True, text=True)
