@@ -81,7 +81,8 @@ async def load(address: str, process: int, clients: int, each: int) -> dict[str,
 def main(clients: int = 50, each: int = 20) -> dict[str, object]:
     """A server of its own, then the load on it."""
     with tempfile.TemporaryDirectory() as data:
-        command = [sys.executable, "-m", "ccsr", "serve", "--port", "0", "--data", data]
+        # One thread: so small a picture gains nothing from more, and loses much on a machine that others use, too.
+        command = [sys.executable, "-m", "ccsr", "serve", "--port", "0", "--data", data, "--threads", "1"]
         server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
             assert server.stderr is not None
