@@ -1,5 +1,6 @@
 """What several test files need: a whole model that is tiny, and pictures on disk."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,10 @@ def write_picture(path: Path, width: int = 12, height: int = 8, seed: int = 0, *
     ramp = np.stack([x * 200 // width, y * 200 // height, (x + y) * 200 // (width + height)], axis=-1)
     Image.fromarray((ramp + noise).astype(np.uint8)).save(path, **how)
     return path
+
+
+def program(*words: str, limit: str = "") -> list[str]:
+    """The command line of a process of its own that runs `ccsr` from this checkout; `limit` is Python run before."""
+    source = str(Path(__file__).parents[1] / "src")
+    code = f"import sys; sys.path.insert(0, {source!r}); {limit}\nfrom ccsr.cli.main import main; sys.exit(main())"
+    return [sys.executable, "-c", code, *words]

@@ -5,8 +5,16 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from ccsr.degradation import PUBLISHED, RealESRGANDegradation, kernels, realesrgan
+from ccsr.degradation import (
+    PUBLISHED,
+    BicubicDegradation,
+    LightDegradation,
+    RealESRGANDegradation,
+    kernels,
+    realesrgan,
+)
 
 
 def _photo(side: int = 64) -> torch.Tensor:
@@ -95,3 +103,137 @@ def test_it_degrades() -> None:
     errors = [float((RealESRGANDegradation()(gt, np.random.default_rng(i)) - clean).std()) for i in range(12)]
     assert all(0.004 < e < 0.2 for e in errors)
     assert max(errors) > 2 * min(errors)
+
+
+def test_the_published_table() -> None:
+    """Figures of ccsr-spec 7, column by column."""
+    first, second = PUBLISHED
+    assert (first.blur_share, second.blur_share) == (1.0, 0.5)
+    assert (first.sinc_share, second.sinc_share) == (0.1, 0.1)
+    assert (first.sigma, second.sigma) == ((0.2, 1.5), (0.2, 1.0))
+    assert first.generalized_beta == second.generalized_beta == (0.5, 2.0)
+    assert first.plateau_beta == second.plateau_beta == (1.0, 1.5)
+    assert (first.resize_shares, second.resize_shares) == ((0.2, 0.7, 0.1), (0.3, 0.4, 0.3))
+    assert (first.resize, second.resize) == ((0.3, 1.5), (0.6, 1.2))
+    assert (first.gaussian_share, second.gaussian_share) == (0.5, 0.5)
+    assert (first.gaussian, second.gaussian) == ((1, 15), (1, 12))
+    assert (first.poisson, second.poisson) == ((0.05, 2.0), (0.05, 1.0))
+    assert (first.grey_share, second.grey_share) == (0.4, 0.4)
+    assert (first.jpeg, second.jpeg) == ((60, 95), (60, 100))
+    assert realesrgan.KIND_SHARES == (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+    assert realesrgan.FINAL_SINC_SHARE == 0.8
+
+
+@pytest.mark.parametrize(
+    ("stage", "shares", "low", "high"), [(0, (0.2, 0.7, 0.1), 0.3, 1.5), (1, (0.3, 0.4, 0.3), 0.6, 1.2)]
+)
+def test_scales_follow_the_table(stage: int, shares: tuple[float, ...], low: float, high: float) -> None:
+    rng = np.random.default_rng(0)
+    scales = np.array([realesrgan._draw_scale(PUBLISHED[stage], rng) for _ in range(8000)])
+    assert [np.mean(scales > 1), np.mean(scales < 1), np.mean(scales == 1)] == pytest.approx(shares, abs=0.02)
+    assert low <= scales.min() < low + 0.02
+    assert high - 0.02 < scales.max() <= high
+    # Even within each direction.
+    assert np.mean(scales[scales < 1]) == pytest.approx((low + 1) / 2, abs=0.01)
+
+
+def test_modes_qualities_and_final_filters_follow_the_table() -> None:
+    rng = np.random.default_rng(0)
+    modes = Counter(realesrgan._draw_mode(rng) for _ in range(6000))
+    assert set(modes) == {"area", "bilinear", "bicubic"}
+    assert min(modes.values()) / max(modes.values()) > 0.9
+    for stage, (low, high) in zip(PUBLISHED, ((60, 95), (60, 100)), strict=True):
+        drawn = [realesrgan._draw_quality(stage, rng) for _ in range(6000)]
+        assert (min(drawn), max(drawn)) == (low, high)
+        assert np.mean(drawn) == pytest.approx((low + high) / 2, abs=0.5)
+    finals = [realesrgan._draw_final(rng) for _ in range(4000)]
+    assert np.mean([final is not None for final in finals]) == pytest.approx(0.8, abs=0.02)
+    assert all(final.sum() == pytest.approx(1) for final in finals if final is not None)
+
+
+@pytest.mark.parametrize(("stage", "sigma"), [(0, (1, 15)), (1, (1, 12))])
+def test_noise_follows_the_table(stage: int, sigma: tuple[float, float]) -> None:
+    """Kinds and strengths told from the noise itself, on mid grey where nothing is clamped."""
+    rng = np.random.default_rng(0)
+    grey = torch.full((1, 3, 48, 48), 128 / 255)
+    noises = [realesrgan._add_noise(grey, PUBLISHED[stage], rng) - grey for _ in range(1200)]
+    alike = np.array([bool((n[:, 0] == n[:, 1]).all()) for n in noises])
+    assert alike.mean() == pytest.approx(0.4, abs=0.04)
+    # Poisson noise on one level is a whole number of steps of 1 / V times its scale: few distinct values.
+    poisson = np.array([len(torch.unique(n)) < 300 for n in noises])
+    assert poisson.mean() == pytest.approx(0.5, abs=0.05)
+    stds = np.array([float(n.std()) * 255 for n in noises])[~poisson]
+    assert sigma[0] * 0.9 < stds.min() < sigma[0] + 0.5
+    assert sigma[1] - 0.5 < stds.max() < sigma[1] * 1.1
+    assert stds.mean() == pytest.approx(sum(sigma) / 2, abs=0.5)
+
+
+def test_poisson_noise_has_the_variance_of_its_light() -> None:
+    """var = scale^2 x / V with V the power of two at or above the number of levels (ccsr-spec 7)."""
+    stage = realesrgan.Stage(
+        1, (0.2, 1.5), (1, 1.5), (0, 0, 1), (1, 1), (1, 15), (1.0, 1.0), (60, 95), gaussian_share=0, grey_share=0
+    )
+    ramp = torch.linspace(0.2, 0.6, 41).mul(255).round().div(255)  # 41 levels: V = 64
+    x = ramp.repeat_interleave(5000).view(1, 1, 41, 5000).expand(1, 3, -1, -1)
+    noise = realesrgan._add_noise(x, stage, np.random.default_rng(0)) - x
+    for row in (0, 20, 40):
+        assert float(noise[0, :, row].var()) == pytest.approx(float(ramp[row]) / 64, rel=0.05)
+
+
+def test_second_blur_and_order_are_drawn_half_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen from outside: how often each operation runs, and which ends the chain."""
+    ran: list[str] = []
+    for name in ("_filter", "_jpeg"):
+        original = getattr(realesrgan, name)
+        monkeypatch.setattr(
+            realesrgan, name, lambda x, w, n=name, f=original: (ran.append(n) if w is not None else None) or f(x, w)
+        )
+    gt, degradation, last, kernels_used = _photo(32), RealESRGANDegradation(), Counter[str](), []
+    for seed in range(400):
+        ran.clear()
+        degradation(gt, np.random.default_rng(seed))
+        assert ran.count("_jpeg") == 2
+        kernels_used.append(ran.count("_filter"))
+        last[ran[-1]] += 1
+    # One blur always, a second half of the time, the final sinc in 0.8: it comes last in half of these.
+    assert np.mean(kernels_used) == pytest.approx(1 + 0.5 + 0.8, abs=0.1)
+    assert last["_filter"] / 400 == pytest.approx(0.4, abs=0.06)
+
+
+def test_a_sample_is_the_same_alone_and_in_any_batch() -> None:
+    degradation = RealESRGANDegradation()
+    gts = torch.stack([_photo(64).roll(i, -1) for i in range(5)])
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        alone = [degradation(gt, np.random.default_rng(i)) for i, gt in enumerate(gts)]
+        together = degradation(gts, [np.random.default_rng(i) for i in range(5)])
+        assert torch.equal(together, torch.stack(alone))
+        if threads == 1:
+            first = together
+    assert torch.equal(first, together)
+    with pytest.raises(ValueError, match="5 pictures and 2 generators"):
+        degradation(gts, [np.random.default_rng(i) for i in range(2)])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_it_is_the_same_but_for_rounding() -> None:
+    gt = _photo(64)
+    here, there = (RealESRGANDegradation()(gt.to(d), np.random.default_rng(1)).cpu() for d in ("cpu", "cuda"))
+    assert float((here - there).abs().mean()) < 2 / 255
+
+
+def test_bicubic_is_pillows() -> None:
+    gt = (_photo(64) * 255).round() / 255
+    picture = Image.fromarray((gt.permute(1, 2, 0) * 255).round().byte().numpy())
+    theirs = np.asarray(picture.resize((16, 16), Image.Resampling.BICUBIC)).astype(int)
+    ours = (BicubicDegradation()(gt).permute(1, 2, 0) * 255).round().int().numpy()
+    assert abs(ours - theirs).max() <= 1
+
+
+def test_the_light_one_keeps_the_picture() -> None:
+    gts = torch.stack([_photo(64)] * 6)
+    lq = LightDegradation()(gts, [np.random.default_rng(i) for i in range(6)])
+    assert lq.shape == (6, 3, 16, 16)
+    clean = torch.nn.functional.interpolate(gts, scale_factor=0.25, mode="area")
+    assert float((lq - clean).abs().mean()) < 0.03
+    assert not torch.equal(lq[0], lq[1])

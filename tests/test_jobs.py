@@ -47,6 +47,9 @@ class PillowPipeline:
             warnings=[], intermediates=[sr] if options.intermediates else [],
         )  # fmt: skip
 
+    def upscale_batch(self, batch, options, plan, on_progress=None):  # type: ignore[no-untyped-def]
+        return [self.upscale(picture, options, plan, sample, on_progress) for picture, sample in batch]
+
 
 class Desk:
     """One job at a time, with what it told."""
@@ -203,7 +206,7 @@ def test_journal_trusts_only_the_same_input_options_and_weights(tmp_path: Path) 
     output = tmp_path / "sub" / "a.png"
     with Journal(tmp_path) as journal:
         assert journal.state_of(output, ENTRY) is None
-        journal.start(output, ENTRY)
+        assert journal.claim(output, ENTRY) == "claimed"
         assert journal.state_of(output, ENTRY) == "started"
         journal.finish(output, 1.5)
     with Journal(tmp_path) as journal:
@@ -216,7 +219,7 @@ def test_journal_trusts_only_the_same_input_options_and_weights(tmp_path: Path) 
             Entry(ENTRY.input, 10, ENTRY.mtime_ns, "options", "other model"),
         ):
             assert journal.state_of(output, other) is None
-        journal.start(output, ENTRY)
+        assert journal.claim(output, ENTRY) == "claimed"
         journal.finish(output, 0.1, "no space left\udcff")
         assert journal.state_of(output, ENTRY) == "failed"
     row = (
@@ -228,7 +231,7 @@ def test_journal_trusts_only_the_same_input_options_and_weights(tmp_path: Path) 
 def test_journal_numbers_its_form_and_refuses_newer_and_foreign_files(tmp_path: Path) -> None:
     Journal(tmp_path).close()
     connection = sqlite3.connect(tmp_path / JOURNAL_NAME)
-    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(CCSRError, match=r"is from a newer version \(update ccsr"):
@@ -448,3 +451,41 @@ def test_preparing_writes_nothing(tmp_path: Path, desk: Desk) -> None:
     tasks = prepare(Job([tmp_path / "in"], desk.model), desk.options())
     assert [task.facts.output for task in tasks if task.facts] == [tmp_path / "in_x4" / "a.png"]
     assert tree(tmp_path) == ["in/a.png"]
+
+
+# -- batches ----------------------------------------------------------------------------------------------------------
+
+
+def test_neighbours_of_one_size_are_computed_together_and_told_in_order(tmp_path: Path, desk: Desk) -> None:
+    sizes = [(12, 8), (12, 8), (12, 8), (8, 12), (12, 8)]
+    for n, size in enumerate(sizes):
+        write_picture(tmp_path / "in" / f"{n}.png", *size, seed=n)
+    (tmp_path / "in" / "1.png").write_bytes((tmp_path / "in" / "1.png").read_bytes()[:-30])
+    seen: list[int] = []
+    together = desk.pipeline.upscale_batch
+
+    def counting(batch, *rest):  # type: ignore[no-untyped-def]
+        seen.append(len(batch))
+        return together(batch, *rest)
+
+    desk.pipeline.upscale_batch = counting  # type: ignore[method-assign]
+    assert counts(desk.run(tmp_path / "in", output=tmp_path / "together", batch_size=3)) == (4, 0, 1)
+    assert seen == [2], "0 and 2: 1 is damaged, 3 is of another size, and 4 follows it"
+    assert [Path(r.input).name for r in desk.records] == [f"{n}.png" for n in range(5)]
+    desk.run(tmp_path / "in", output=tmp_path / "alone")
+    for n in (0, 2, 3, 4):
+        ours, theirs = (np.asarray(Image.open(tmp_path / f / f"{n}.png"), int) for f in ("together", "alone"))
+        assert np.abs(ours - theirs).max() <= 3
+
+
+def test_a_batch_that_fails_is_tried_one_by_one(tmp_path: Path, desk: Desk) -> None:
+    def fail(call: int) -> None:
+        if call in (1, 3):  # the batch at its first picture, then the second of them alone
+            raise MemoryError
+
+    desk.pipeline = PillowPipeline(fail)
+    for n in range(3):
+        write_picture(tmp_path / "in" / f"{n}.png", seed=n)
+    assert counts(desk.run(tmp_path / "in", batch_size=3)) == (2, 0, 1)
+    assert [r.status for r in desk.records] == ["done", "failed", "done"]
+    assert counts(desk.run(tmp_path / "in", batch_size=3)) == (1, 2, 0)

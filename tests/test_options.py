@@ -80,3 +80,13 @@ def test_the_hash_follows_what_decides_the_bytes() -> None:
         UpscaleOptions(t_max=Fraction(2, 3)).digest(threads=2),
     ):
         assert other != base
+
+
+def test_a_given_0_is_not_the_default() -> None:
+    given = UpscaleOptions.from_mapping
+    assert given({"T": 6, "t_max": "1/2", "t_min": 0}).trajectory.timesteps == (999, 333, 167, 1)
+    assert given({"T": 45, "compat": "v1"}).trajectory.timesteps[0] == 999
+    with pytest.raises(OptionError, match="t_min=0 leave none between them under --compat v1"):
+        _ = given({"T": 45, "t_min": 0, "compat": "v1"}).trajectory
+    with pytest.raises(OptionError, match="t_max=0 and"):
+        _ = given({"T": 45, "t_max": 0, "compat": "v1"}).trajectory

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ccsr import CCSRPipeline, ImageError, OptionError
+from ccsr import CCSRPipeline, ImageError, ModelOutputError, OptionError
 from ccsr.options import UpscaleOptions
 from ccsr.plan import make_plan, output_size
 
@@ -179,3 +179,92 @@ def test_help_lists_the_options() -> None:
     signature = inspect.signature(CCSRPipeline.__call__)
     assert {"scale", "steps", "t_max", "color_fix"} <= set(signature.parameters)
     assert "the same seed gives the same bytes" in (CCSRPipeline.__call__.__doc__ or "")
+
+
+@pytest.fixture
+def overflowing(tiny: str) -> CCSRPipeline:
+    """A model whose first encoder layer leaves what fp16 can hold (65504); the norm behind it brings it back."""
+    pipeline = CCSRPipeline.from_pretrained(tiny)
+    pipeline.set_progress_bar_config(disable=True)
+    with torch.no_grad():
+        pipeline.vae.encoder.conv_in.weight.abs_().mul_(3e5)
+    return pipeline
+
+
+def test_a_result_that_is_not_finite_in_half_precision_is_computed_again_in_fp32(overflowing: CCSRPipeline) -> None:
+    exact = overflowing(_photo(), dtype="fp32", output_type="np")
+    assert exact.warnings == []
+    half = overflowing(_photo(), dtype="fp16", output_type="np")
+    assert half.warnings == ["the result in fp16 was not usable, so it was computed again in fp32"]
+    # The weights were rounded to fp16 on the way, no more.
+    assert np.abs(half.images[0] - exact.images[0]).mean() < 2e-3
+
+
+def test_a_batch_with_one_such_result_computes_that_one_again(
+    overflowing: CCSRPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.no_grad():
+        overflowing.vae.encoder.conv_in.weight.div_(12)
+    dark, light = _photo() * 0.05 + 0.5, _photo()
+    alone = [overflowing(p, dtype="fp16", output_type="np") for p in (dark, light)]
+    assert [len(a.warnings) for a in alone] == [0, 1], "the first picture fits into fp16, the second does not"
+    both = overflowing([dark, light], dtype="fp16", batch_size=2, output_type="np")
+    assert both.warnings == alone[1].warnings
+    for ours, theirs in zip(both.images, (a.images[0] for a in alone), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
+def test_a_result_that_is_not_finite_in_fp32_either_is_an_error(tiny: str, dtype: str) -> None:
+    pipeline = CCSRPipeline.from_pretrained(tiny)
+    pipeline.set_progress_bar_config(disable=True)
+    with torch.no_grad():
+        pipeline.vae.decoder.conv_out.bias[0] = float("nan")
+    with pytest.raises(ModelOutputError) as caught:
+        pipeline(_photo(), dtype=dtype)
+    assert str(caught.value) == (
+        "the network returned values that are not finite"
+        " (in fp32 too: are these weights whole? ccsr models verify tells)"
+    )
+
+
+def _assert_nearly_the_same(a: np.ndarray, b: np.ndarray) -> None:
+    """But for last bits in fp32, which the published 8-bit rounding turns into a level or two here and there."""
+    assert a.shape == b.shape
+    assert np.abs(a - b).max() < 3 / 255
+    assert np.abs(a - b).mean() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"steps": 3, "num_samples": 2},
+        {"tile": 64, "vae_tile": 64},
+        {"compat": "v2", "scale": 2, "min_size": 32},
+        {"intermediates": True, "steps": 2},
+    ],
+    ids=str,
+)
+def test_a_batch_gives_what_its_pictures_give_alone(pipe: CCSRPipeline, options: dict[str, object]) -> None:
+    one, two, other = _photo(24, 20), _photo(24, 20) ** 3, _photo(20, 24)
+    pictures, options = [one, two, other, two], {"dtype": "fp32", "output_type": "np", **options}
+    alone = [image for picture in pictures for image in pipe(picture, **options).images]
+    together = pipe(pictures, batch_size=3, **options).images
+    assert len(alone) == len(together)
+    for a, b in zip(alone, together, strict=True):
+        _assert_nearly_the_same(a, b)
+
+
+def test_a_guided_batch_gives_what_its_pictures_give_alone(pipe: CCSRPipeline, tiny: str) -> None:
+    guided = CCSRPipeline.from_pretrained(tiny)
+    guided.set_progress_bar_config(disable=True)
+    guided.embeddings = {**guided.embeddings, "negative": -guided.embeddings["positive"]}
+    pictures = [_photo(24, 20), _photo(24, 20) ** 3]
+    for compat in ("none", "v2"):
+        options = {"dtype": "fp32", "output_type": "np", "guidance": 3.0, "steps": 2, "compat": compat, "min_size": 32}
+        alone = [guided(picture, **options).images[0] for picture in pictures]
+        together = guided(pictures, batch_size=2, **options).images
+        for a, b in zip(alone, together, strict=True):
+            _assert_nearly_the_same(a, b)
+        assert np.abs(alone[0] - alone[1]).max() > 0.1

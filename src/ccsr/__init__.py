@@ -15,6 +15,7 @@ from ccsr.errors import (
     MissingExtraError,
     ModelOutputError,
     OptionError,
+    TrainingError,
     WeightsError,
 )
 from ccsr.version import __version__
@@ -32,6 +33,7 @@ __all__ = [
     "MissingExtraError",
     "ModelOutputError",
     "OptionError",
+    "TrainingError",
     "UpscaleOptions",
     "WeightsError",
     "__version__",

@@ -7,6 +7,7 @@
     ├── OptionError       (also ValueError)  an option, or two of them together, make no sense
     ├── MemoryPlanError   (also ValueError)  the work does not fit the machine
     ├── ModelOutputError  (also ValueError)  a network returned values that are no picture
+    ├── TrainingError     (also RuntimeError) a training run cannot go on
     └── MissingExtraError (also ImportError) an optional dependency is not installed
 
 `str(error)` is the one line that the command line and the HTTP API print: `PATH: what (hint)`.
@@ -51,6 +52,10 @@ class MemoryPlanError(CCSRError, ValueError):
 
 class ModelOutputError(CCSRError, ValueError):
     """A network returned values that are no picture: not finite, or all the same."""
+
+
+class TrainingError(CCSRError, RuntimeError):
+    """A training run cannot go on: its folder, its disk, or its losses."""
 
 
 class MissingExtraError(CCSRError, ImportError):  # type: ignore[misc] # both have a path

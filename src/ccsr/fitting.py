@@ -63,7 +63,7 @@ def finish(decoded: Tensor, prepared: Prepared, color_fix: str, width: int, heig
     if compat.round_decoded:
         sr = (sr.clamp(0, 1) * 255).round() / 255
     if sr.amax() == sr.amin() and style.amax() - style.amin() > 0.1:
-        raise ModelOutputError("the network returned one flat colour", hint="try --dtype fp32")
+        raise ModelOutputError("the network returned one flat colour")
     fixed = FIXES[color_fix](sr, style).clamp(0, 1)
     out: np.ndarray = fixed[0].permute(1, 2, 0).numpy()
     if not compat.truncate:

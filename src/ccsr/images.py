@@ -17,9 +17,10 @@ import re
 import secrets
 import stat
 import struct
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +31,11 @@ from PIL import Image, UnidentifiedImageError
 
 from ccsr.errors import ImageError, TooLargeError
 from ccsr.log import get_logger
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 _log = get_logger("images")
 
@@ -63,6 +69,10 @@ _RAW_SUFFIXES = frozenset([
 _HEIC_BRANDS = frozenset([b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"])
 _MAX_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 16384}
 _DEFAULT_DENSITY = 72 / 25.4
+_PART = ".ccsr-part"
+"""End of the name that a file has until it is whole."""
+_YOUNG = 1.0
+"""Seconds."""
 
 # The decoders that libvips itself does not trust stay shut, for formats that are meant to be read, too.
 pyvips.block_untrusted_set(True)
@@ -508,10 +518,14 @@ def _write_whole(data: bytes, path: Path) -> None:
     """Under a hidden name first: whoever looks sees the old file or the whole new one."""
     if path.is_dir():
         raise ImageError("cannot be written: is a folder", path=path)
-    temporary = path.parent / f".{secrets.token_hex(8)}.ccsr-part"
+    temporary = path.parent / f".{secrets.token_hex(8)}{_PART}"
     try:
         # "x" and not tempfile: the result gets the rights that the user's umask gives to any new file.
         with temporary.open("xb") as file:
+            # Unlocked by the system however this ends, so that `sweep` can tell what a killed process left.
+            if fcntl:
+                with suppress(OSError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -521,6 +535,21 @@ def _write_whole(data: bytes, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> int:
+    """Remove what processes that were killed while writing left in `folder`; returns how many files that was."""
+    if not fcntl:
+        return 0
+    swept = 0
+    for part in folder.glob(f".*{_PART}"):
+        with suppress(OSError), part.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            # A writer's file is younger than this between its first byte and its lock.
+            if time.time() - os.fstat(file.fileno()).st_mtime > _YOUNG:
+                part.unlink()
+                swept += 1
+    return swept
+
+
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 
@@ -528,17 +557,17 @@ def _write_whole(data: bytes, path: Path) -> None:
 def _named(path: Path, what: str) -> Iterator[None]:
     """Turn whatever the libraries raise into one line that names the file."""
     hint = None
+    # What an earlier file left there would be told of this one.
+    pyvips.vips_lib.vips_error_clear()
     try:
         yield
     except ImageError:
         raise
     except pyvips.Error as error:
-        detail = error.detail or error.message
-        lines = [line.strip() for line in detail.splitlines() if line.strip()]
-        reason, hint = (
-            lines[0] if lines else "unknown",
-            "damaged, incomplete or unusual; another program may save it as PNG" if what == "cannot be read" else None,
-        )
+        lines = [line.strip() for line in (error.detail or "").splitlines() if line.strip()]
+        reason = lines[0] if lines else "the library gives no reason"
+        if what == "cannot be read":
+            hint = "damaged, incomplete or unusual; another program may save it as PNG"
         raise ImageError(f"{what}: {reason}", path=path, hint=hint) from error
     except MemoryError as error:
         raise ImageError(f"{what}: it does not fit into memory", path=path) from error

@@ -64,7 +64,7 @@ class Restored:
     z_lq: Tensor
     latent: Tensor
     decoded: Tensor
-    """(1, 3, H, W) float32, nominally 0..1, not clamped."""
+    """(B, 3, H, W) float32, nominally 0..1, not clamped."""
     seconds: dict[str, float]
 
 
@@ -76,11 +76,12 @@ def restore(
     draw: Callable[[str], Tensor],
     on_evaluation: Callable[[Evaluation], None] | None = None,
 ) -> Restored:
-    """Restore one enlarged picture.
+    """Restore one enlarged picture, or a batch of one size.
 
     Args:
-        lq_up: (1, 3, H, W) in 0..1, sides multiples of the latent factor.
-        draw: standard normal tensors by name, (1, C, h, w); `posterior` has two rows where each guided row draws.
+        lq_up: (B, 3, H, W) in 0..1, sides multiples of the latent factor.
+        draw: standard normal tensors by name, (B, C, h, w); `posterior` has 2B rows where each guided row draws, those
+            of the negative rows first.
 
     Raises:
         ModelOutputError: the decoded picture has values that are not finite.
@@ -107,7 +108,7 @@ def restore(
         predict,
         networks.schedule,
         settings.trajectory,
-        z_lq[:1] if settings.start_from_lq else None,
+        z_lq[: len(lq_up)] if settings.start_from_lq else None,
         draw_here,
         on_evaluation,
     )
@@ -118,12 +119,12 @@ def restore(
 
 
 def decode(networks: Networks, latent: Tensor, settings: Settings) -> Tensor:
-    """Picture of a scaled latent, (1, 3, H, W) float32, not clamped; checked to be finite."""
+    """Pictures of scaled latents, (B, 3, H, W) float32, not clamped; checked to be finite."""
     vae = networks.vae
     factor = Fraction(codec.latent_factor(vae))
     decoded = run_tiled([vae.decoder], lambda x: codec.decode(vae, x[0]), [latent], settings.decode_tiles, factor)
     if not bool(torch.isfinite(decoded).all()):
-        raise ModelOutputError("the network returned values that are not finite", hint="try --dtype fp32")
+        raise ModelOutputError("the network returned values that are not finite")
     return decoded
 
 
@@ -137,14 +138,15 @@ def _predict(
     first: bool,
 ) -> Tensor:
     guided = conditions.guided and (settings.compat.guided_start or not first)
+    batch = len(z_t)
     if guided and conditions.negative is not None:
-        embedding = torch.cat([conditions.negative, conditions.positive])
-        inputs = [z_t.expand(2, -1, -1, -1), z_lq.expand(2, -1, -1, -1)]
+        embedding = torch.cat([conditions.negative, conditions.positive]).repeat_interleave(batch, dim=0)
+        inputs = [torch.cat([z_t, z_t]), z_lq if len(z_lq) == 2 * batch else torch.cat([z_lq, z_lq])]
     else:
         # The published program takes the first row of everything here, which under guidance is the negative one.
         unguided = conditions.negative if conditions.guided else conditions.positive
         embedding = conditions.positive if unguided is None else unguided
-        inputs = [z_t, z_lq[:1]]
+        inputs = [z_t, z_lq[:batch]]
 
     def evaluate(tiles: list[Tensor]) -> Tensor:
         return denoise(networks.unet, networks.controlnet, tiles[0], t, tiles[1], embedding)

@@ -5,7 +5,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any, Self
@@ -117,9 +117,10 @@ class UpscaleOptions:
     )
     base_model: str | None = _option(
         None,
-        "folder of the base model, for weights in the published layout",
+        "the base model of weights in the published layout: folders or hub ids, tried in turn, between commas"
+        " (default: CCSR_BASE_MODEL)",
         "model",
-        unit="FOLDER",
+        unit="PLACES",
         doors=LOCAL_DOORS,
         affects_bytes=False,
     )
@@ -272,6 +273,15 @@ class UpscaleOptions:
         maximum=1024,
         doors=LOCAL_DOORS,
     )
+    batch_size: int = _option(
+        1,
+        "pictures of one size that are computed together, where they follow each other; more than 1 may change a"
+        " result's last bits",
+        "machine",
+        minimum=1,
+        maximum=256,
+        doors=LOCAL_DOORS,
+    )
     compat: str = _option(
         "none",
         "option values of the published programs, for comparisons",
@@ -376,21 +386,16 @@ class UpscaleOptions:
         """
         if COMPAT[self.compat].first_version_grid:
             steps = self.T or (self.steps if self.steps > 1 else 45)
-            t_max, t_min = self.t_max or Fraction("0.6667"), self.t_min or Fraction("0.3333")
-            found = first_version_trajectory(steps, t_max, t_min)
+            found = first_version_trajectory(steps, *self._bounds(Fraction("0.6667"), Fraction("0.3333")))
         elif self.sampling == "uniform":
             found = uniform_trajectory(self.steps)
         else:
-            t_max, t_min = (
-                default if value is None else value
-                for value, default in ((self.t_max, Fraction(2, 3)), (self.t_min, Fraction(1, 2)))
-            )
-            found = nuts_trajectory(self.T or T_OF_STEPS[self.steps], t_max, t_min)
+            found = nuts_trajectory(self.T or T_OF_STEPS[self.steps], *self._bounds(Fraction(2, 3), Fraction(1, 2)))
         return found._replace(timesteps=(self.start_index, *found.timesteps[1:]))
 
-    def replaced(self, **values: Any) -> Self:
-        """A copy with some values changed."""
-        return replace(self, **values)
+    def _bounds(self, t_max: Fraction, t_min: Fraction) -> tuple[Fraction, Fraction]:
+        """The given t_max and t_min (0 is one), these where none was given."""
+        return t_max if self.t_max is None else self.t_max, t_min if self.t_min is None else self.t_min
 
     def digest(self, **facts: Any) -> str:
         """Hash of all that decides a result's bytes: these options and `facts` such as the model's hash."""

@@ -4,7 +4,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,21 +16,26 @@ from torch import Tensor
 
 from ccsr import images, resample
 from ccsr.compat import COMPAT, Compat
-from ccsr.errors import ImageError, OptionError
+from ccsr.errors import ImageError, ModelOutputError, OptionError
 from ccsr.fitting import as_tensor, finish, prepare
+from ccsr.log import get_logger
 from ccsr.method import Conditions, Networks, Settings, decode, restore
 from ccsr.networks import LatentControlNet, latent_factor
 from ccsr.networks.tiled import TileSettings, count_tiles
 from ccsr.networks.watch import Stage, watched
 from ccsr.noise import Draws
 from ccsr.options import UpscaleOptions, options_of
-from ccsr.plan import Plan, make_plan
+from ccsr.plan import Plan, batches, make_plan
 from ccsr.sampler import Evaluation, NoiseSchedule
 from ccsr.stability import StabilityMeter
 from ccsr.weights import Model, ModelDescription, encode_prompt, load_model, save_model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Progress = Callable[[int, int, str], None]
+OnStepEnd = Callable[[Any, int, int, dict[str, Tensor]], Any]
+log = get_logger(__name__)
+
+_NO_RESULT = "in fp32 too: are these weights whole? ccsr models verify tells"
 
 
 @dataclass
@@ -130,7 +135,7 @@ class CCSRPipeline(DiffusionPipeline):
         *,
         output_type: str = "pil",
         generator: torch.Generator | None = None,
-        callback_on_step_end: Callable[[Any, int, int, dict[str, Tensor]], dict[str, Tensor] | None] | None = None,
+        callback_on_step_end: OnStepEnd | None = None,
         num_samples: int | None = None,
         **options: Any,
     ) -> CCSROutput:
@@ -155,26 +160,59 @@ class CCSRPipeline(DiffusionPipeline):
         if generator is not None:
             options.setdefault("seed", int(torch.randint(2**31, (1,), generator=generator)))
         chosen = UpscaleOptions.from_mapping(options, door="python")
-        results, warnings, maps = [], [], []
+        results: list[Any] = []
+        warnings: list[str] = []
+        maps: list[np.ndarray] = []
         timesteps: tuple[int, ...] = ()
         pictures = [p for item in (image if isinstance(image, list) else [image]) for p in as_arrays(item)]
-        with self.progress_bar(total=len(pictures) * chosen.samples) as bar:
-            for picture in pictures:
-                plan = make_plan(picture.shape[1], picture.shape[0], chosen, self.description)
-                meter = StabilityMeter()
-                for sample in range(chosen.samples):
-                    out = self.upscale(picture, chosen, plan, sample, on_step_end=callback_on_step_end)
+        wanted = [(picture, sample) for picture in pictures for sample in range(chosen.samples)]
+        meter = StabilityMeter()
+        with self.progress_bar(total=len(wanted)) as bar:
+            for batch in batches(wanted, chosen.batch_size, lambda item: item[0].shape):
+                plan = make_plan(batch[0][0].shape[1], batch[0][0].shape[0], chosen, self.description)
+                for out in self.upscale_batch(batch, chosen, plan, on_step_end=callback_on_step_end):
                     timesteps = out.timesteps
                     warnings += out.warnings
-                    results.append(_as_output(out.sr, output_type))
                     if chosen.samples > 1:
-                        meter.update("picture", sample, out.sr)
+                        number, sample = divmod(len(results), chosen.samples)
+                        meter.update(str(number), sample, out.sr)
+                        if sample == chosen.samples - 1:
+                            maps.append(meter.deviation.mean(2))
+                    results.append(_as_output(out.sr, output_type))
                     bar.update()
-                if chosen.samples > 1:
-                    maps.append(meter.deviation.mean(2))
         return CCSROutput(results, timesteps, warnings, maps)
 
-    @torch.inference_mode()
+    def upscale_batch(
+        self,
+        batch: Sequence[tuple[np.ndarray, int]],
+        options: UpscaleOptions,
+        plan: Plan,
+        on_progress: Progress | None = None,
+        on_step_end: OnStepEnd | None = None,
+    ) -> list[Upscaled]:
+        """One result for each (picture, sample); pictures float (H, W, 3) in 0..1 of one size, results at the plan's.
+
+        `on_progress` is called as (done, total, stage) while the networks run; what it raises stops the work. A
+        picture whose result is not finite in bf16 or fp16 is computed again alone in fp32, with a warning in its
+        result: fp16 overflows; and with AMX, oneDNN multiplies the padding of a bf16 tile with whatever lies behind
+        the tensor, which is NaN where that is (uxlfoundation/oneDNN issue 5717). What leaks is either multiplied by
+        zero or not finite, so this finds it all.
+
+        Raises:
+            ModelOutputError: a result is not finite in fp32 either.
+        """
+        try:
+            return self._restored(batch, options, plan, on_progress, on_step_end)
+        except ModelOutputError as error:
+            if len(batch) > 1:
+                return [self.upscale_batch([item], options, plan, on_progress, on_step_end)[0] for item in batch]
+            if plan.dtype == "fp32":
+                raise ModelOutputError(error.what, hint=_NO_RESULT) from error
+            log.debug("again in fp32: %s", error)
+        (out,) = self.upscale_batch(batch, options, replace(plan, dtype="fp32"), on_progress, on_step_end)
+        out.warnings.append(f"the result in {plan.dtype} was not usable, so it was computed again in fp32")
+        return [out]
+
     def upscale(
         self,
         picture: np.ndarray,
@@ -182,20 +220,26 @@ class CCSRPipeline(DiffusionPipeline):
         plan: Plan,
         sample: int = 0,
         on_progress: Progress | None = None,
-        on_step_end: Callable[[Any, int, int, dict[str, Tensor]], Any] | None = None,
     ) -> Upscaled:
-        """One result of one picture, float (H, W, 3) in 0..1, at the plan's output size.
+        """As `upscale_batch`, for one result of one picture."""
+        return self.upscale_batch([(picture, sample)], options, plan, on_progress)[0]
 
-        `on_progress` is called as (done, total, stage) while the networks run; what it raises stops the work.
-        """
+    @torch.inference_mode()
+    def _restored(
+        self,
+        batch: Sequence[tuple[np.ndarray, int]],
+        options: UpscaleOptions,
+        plan: Plan,
+        on_progress: Progress | None,
+        on_step_end: OnStepEnd | None,
+    ) -> list[Upscaled]:
         if plan.device == "cpu" and torch.get_num_threads() != plan.threads:
             torch.set_num_threads(plan.threads)
         self._move(torch.device(plan.device), DTYPES[plan.dtype])
         compat = COMPAT[options.compat]
         started = time.perf_counter()
-        prepared = prepare(
-            picture, plan.output_width, plan.output_height, self._minimum(options, compat), compat, self.size_multiple
-        )
+        minimum, size = self._minimum(options, compat), (plan.output_width, plan.output_height)
+        prepared = [prepare(picture, *size, minimum, compat, self.size_multiple) for picture, _ in batch]
         trajectory = options.trajectory
         settings = Settings(
             trajectory,
@@ -207,10 +251,15 @@ class CCSRPipeline(DiffusionPipeline):
         )
         conditions = self._conditions(options)
         networks = self.networks()
-        lq_up = as_tensor(prepared.lq_up).to(plan.device)
+        lq_up = torch.cat([as_tensor(p.lq_up) for p in prepared]).to(plan.device)
         factor = latent_factor(self.vae)
         height, width = lq_up.shape[-2] // factor, lq_up.shape[-1] // factor
-        draws = Draws(options.seed, sample, self.vae.config.latent_channels, height, width)
+        shape = (self.vae.config.latent_channels, height, width)
+        draws = [Draws(options.seed, sample, *shape) for _, sample in batch]
+        if conditions.guided and compat.posterior_draws == 2:
+            second = [Draws(options.seed, sample + 2**32, *shape) for _, sample in batch]
+        else:
+            second = []
         estimates: list[Tensor] = []
 
         def on_evaluation(evaluation: Evaluation) -> None:
@@ -220,26 +269,27 @@ class CCSRPipeline(DiffusionPipeline):
                 on_step_end(self, evaluation.index, evaluation.t, {"latents": evaluation.z_t, "x0": evaluation.x0})
 
         def draw(name: str) -> Tensor:
-            if name == "posterior" and conditions.guided and compat.posterior_draws == 2:
-                second = Draws(options.seed, sample + 2**32, *draws.shape)
-                return torch.cat([draws(name), second(name)])
-            return draws(name)
+            return torch.cat([d(name) for d in (*draws, *(second if name == "posterior" else ()))])
 
         prepare_seconds = time.perf_counter() - started
         with self._watched(settings, lq_up, conditions, on_progress):
             restored = restore(networks, lq_up, conditions, settings, draw, on_evaluation)
-        seconds = restored.seconds
-        seconds["encode"] += prepare_seconds
+        restored.seconds["encode"] += prepare_seconds
+        fix = options.color_fix or self.description.color_fix
+
+        def finished(decoded: Tensor) -> list[np.ndarray]:
+            return [finish(decoded[i : i + 1], p, fix, *size, compat) for i, p in enumerate(prepared)]
+
         started = time.perf_counter()
-
-        def finished(decoded: Tensor) -> np.ndarray:
-            fix = options.color_fix or self.description.color_fix
-            return finish(decoded, prepared, fix, plan.output_width, plan.output_height, compat)
-
-        sr = _blended(finished(restored.decoded), picture, options.blend)
-        seconds["color"] = time.perf_counter() - started
+        plain = finished(restored.decoded)
+        srs = [_blended(sr, picture, options.blend) for sr, (picture, _) in zip(plain, batch, strict=True)]
+        restored.seconds["color"] = time.perf_counter() - started
+        seconds = {name: value / len(batch) for name, value in restored.seconds.items()}
         intermediates = [finished(decode(networks, x0, settings)) for x0 in estimates]
-        return Upscaled(sr, trajectory.timesteps, seconds, prepared.warnings, intermediates)
+        return [
+            Upscaled(sr, trajectory.timesteps, dict(seconds), p.warnings, [estimate[i] for estimate in intermediates])
+            for i, (sr, p) in enumerate(zip(srs, prepared, strict=True))
+        ]
 
     def networks(self) -> Networks:
         """The networks as the method takes them."""
@@ -271,9 +321,10 @@ class CCSRPipeline(DiffusionPipeline):
         height, width = lq_up.shape[-2:]
         evaluations = len(settings.trajectory.timesteps) * (2 if conditions.guided else 1)
         cost = self.description.flops_per_pixel
-        encode = count_tiles(height, width, settings.encode_tiles)
-        denoise = count_tiles(height // factor, width // factor, settings.denoise_tiles)
-        decode = count_tiles(height // factor, width // factor, settings.decode_tiles)
+        rows = len(lq_up)
+        encode = rows * count_tiles(height, width, settings.encode_tiles)
+        denoise = rows * count_tiles(height // factor, width // factor, settings.denoise_tiles)
+        decode = rows * count_tiles(height // factor, width // factor, settings.decode_tiles)
         stages = [
             Stage("encode", [self.vae.encoder], encode, cost["encode"]),
             Stage("denoise", [self.unet, self.controlnet], denoise * evaluations, cost["denoise"] * evaluations),

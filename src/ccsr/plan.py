@@ -5,11 +5,14 @@ the moment: the same command gives the same bytes tomorrow.
 """
 
 import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from itertools import groupby, islice
 from math import isqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ccsr.compat import COMPAT
 from ccsr.errors import MemoryPlanError, OptionError
@@ -18,6 +21,7 @@ from ccsr.options import UpscaleOptions
 if TYPE_CHECKING:
     from ccsr.weights import ModelDescription
 
+Item = TypeVar("Item")
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 TILE_BUDGET = {"cpu": 1.5e9, "cuda": 4e9, "mps": 2e9}
 """Bytes of activations that one tile may take, by kind of device."""
@@ -117,16 +121,13 @@ def make_plan(width: int, height: int, options: UpscaleOptions, model: "ModelDes
     pixels = output_width * output_height
     computed = min(pixels, max(pixels if t is None else t * t for t in (tile, vae_tile)))
     # Input, enlarged input, result and their float copies, and what the blending holds.
-    memory = int(
-        sum(model.parameters.values()) * BYTES[dtype]
-        + computed * pixel_bytes
-        + output_width * output_height * 3 * 4 * 6
-        + 600e6
-    )
+    each = computed * pixel_bytes + output_width * output_height * 3 * 4 * 6
+    memory = int(sum(model.parameters.values()) * BYTES[dtype] + options.batch_size * each + 600e6)
     if memory > (limit := _physical_memory()) and device == "cpu":
         raise MemoryPlanError(
             f"{output_width}x{output_height} needs about {memory / 1e9:.1f} GB, this machine has {limit / 1e9:.1f} GB",
-            hint="use a smaller --tile and --vae-tile, or a smaller size",
+            hint="use a smaller --tile and --vae-tile, or a smaller size"
+            + (", or a smaller --batch-size" if options.batch_size > 1 else ""),
         )
     compat = COMPAT[options.compat]
     overlap = compat.overlap if options.overlap == "auto" else float(options.overlap)
@@ -138,6 +139,13 @@ def make_plan(width: int, height: int, options: UpscaleOptions, model: "ModelDes
     return Plan(device, dtype, threads, tile, vae_tile, overlap, output_width, output_height, memory, flops)
 
 
+def batches(items: Iterable[Item], size: int, key: Callable[[Item], Any]) -> Iterator[list[Item]]:
+    """Neighbours of equal `key` (the size of a picture, say), at most `size` at a time; the order stays."""
+    for _, alike in groupby(items, key):
+        while batch := list(islice(alike, size)):
+            yield batch
+
+
 def _tile(value: int | str, auto: int, width: int, height: int) -> int | None:
     """Output pixels of a tile, or None where the whole picture fits in one."""
     if value == "none":
@@ -147,11 +155,24 @@ def _tile(value: int | str, auto: int, width: int, height: int) -> int | None:
 
 
 def _physical_memory() -> float:
-    """Bytes of memory of this machine; unlimited where it cannot be asked."""
+    """Bytes of memory of this machine, or of what this process may have of it; unlimited where it cannot be asked."""
     try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        limit = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):
         return float("inf")
+    try:
+        import resource
+
+        address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
+    except (ImportError, OSError):  # Windows
+        return limit
+    return limit if address_space == resource.RLIM_INFINITY else min(limit, float(address_space))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; torch says so for the CPU in words only."""
+    kinds = (MemoryError, *((torch.OutOfMemoryError,) if (torch := sys.modules.get("torch")) else ()))
+    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
 
 
 @cache

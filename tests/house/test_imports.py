@@ -24,10 +24,11 @@ ALLOWED: dict[str, set[str]] = {
     "resample": set(),
     "images": set(),
     "sampler": set(),
-    "metrics": set(),
+    "features": set(),
+    "metrics": {"features"},
     "stability": set(),
     "stability_map": {"images"},
-    "networks": {"tiling"},
+    "networks": {"features", "tiling"},
     "method": {"compat", "networks", "sampler"},
     "weights": {"networks"},
     "plan": {"compat", "weights"},
@@ -48,10 +49,22 @@ ALLOWED: dict[str, set[str]] = {
     "verify": {"compat", "fitting", "method", "networks", "sampler"},
     "degradation": set(),
     "data": {"degradation", "images"},
-    "training": {"color", "data", "networks", "sampler", "weights"},
+    "training": {"color", "data", "features", "networks", "plan", "sampler", "weights"},
     "jobs": {"images", "plan", "pipeline", "resample", "stability", "stability_map", "weights"},
     "evaluate": {"data", "images", "metrics", "stability", "stability_map"},
-    "cli": {"data", "evaluate", "images", "jobs", "metrics", "pipeline", "plan", "serve", "verify", "weights"},
+    "cli": {
+        "data",
+        "evaluate",
+        "images",
+        "jobs",
+        "metrics",
+        "pipeline",
+        "plan",
+        "serve",
+        "training",
+        "verify",
+        "weights",
+    },
     # The pipeline is only made here, as the command line makes it; jobs run it.
     "serve": {"images", "jobs", "pipeline", "plan", "stability", "stability_map", "weights"},
     "comfyui": {"pipeline", "plan", "resample", "stability", "stability_map", "weights"},
@@ -91,6 +104,7 @@ def test_public_names() -> None:
         "MissingExtraError",
         "ModelOutputError",
         "OptionError",
+        "TrainingError",
         "UpscaleOptions",
         "WeightsError",
         "__version__",
@@ -104,6 +118,7 @@ def test_every_error_is_what_people_expect() -> None:
     assert issubclass(ccsr.WeightsError, OSError)
     assert issubclass(ccsr.OptionError, ValueError)
     assert issubclass(ccsr.MemoryPlanError, ValueError)
+    assert issubclass(ccsr.TrainingError, RuntimeError)
     assert str(ccsr.ImageError("no picture", path="a\nb.txt", hint="remove it")) == "a\\nb.txt: no picture (remove it)"
 
 

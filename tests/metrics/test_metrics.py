@@ -95,13 +95,13 @@ def test_squeezenet_knows_its_classes() -> None:
     # The last layer, computed here from the same file: the features are those that the classifier was trained on.
     from safetensors.torch import load_file
 
-    from ccsr.metrics.squeezenet import SHIPPED
+    from ccsr.features import SHIPPED, load_features
 
     picture = np.asarray(Image.fromarray(data.chelsea()).resize((227, 227), Image.Resampling.BICUBIC))
     x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None] / 255
     stored = load_file(SHIPPED)
     scores = torch.nn.functional.conv2d(
-        metrics.SqueezeNetFeatures()(x)[-1], stored["classifier.1.weight"].float(), stored["classifier.1.bias"].float(),
+        load_features(stored)(x)[-1], stored["classifier.1.weight"].float(), stored["classifier.1.bias"].float(),
         padding=1,
     )  # fmt: skip
     probabilities = scores.relu().mean((2, 3)).softmax(1)[0]
@@ -110,18 +110,14 @@ def test_squeezenet_knows_its_classes() -> None:
 
 
 def test_squeezenet_gradient_reaches_a_black_picture() -> None:
+    from safetensors.torch import load_file
+
+    from ccsr.features import SHIPPED, load_features, perceptual_distance
+
     sr = torch.zeros(1, 3, 64, 64, requires_grad=True)
-    metrics.SqueezeNetFeatures().distance(sr, torch.rand(1, 3, 64, 64)).sum().backward()
+    perceptual_distance(load_features(load_file(SHIPPED)), sr, torch.rand(1, 3, 64, 64)).backward()
     assert sr.grad is not None
     assert torch.isfinite(sr.grad).all()
-
-
-def test_squeezenet_file_without_its_layers(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file({"other": torch.zeros(1)}, tmp_path / "no.safetensors")
-    with pytest.raises(WeightsError, match=r"no\.safetensors: no SqueezeNet weights"):
-        metrics.SqueezeNetFeatures(tmp_path / "no.safetensors")
 
 
 def test_border() -> None:

@@ -91,3 +91,37 @@ def test_the_paper_form_is_the_mean_over_samples() -> None:
             a = schedule.alpha_bar[250]
             expected.append(((out - (a.sqrt() * n0[one] - (1 - a).sqrt() * z_gt[one])) ** 2).mean())
     torch.testing.assert_close(torch.stack(list(terms.values())).sum(), torch.stack(expected).mean())
+
+
+def test_at_T_the_paper_form_starts_from_the_input_where_asked() -> None:
+    """Paper Eq. 1 from either latent; the other samples are noised from the good one always."""
+    from ccsr.sampler import NoiseSchedule
+
+    schedule = NoiseSchedule.scaled_linear(prediction_type="v_prediction")
+    z_gt, z_lq, noise = torch.randn(3, 2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    seen: list[torch.Tensor] = []
+
+    def predict(z: torch.Tensor, t: torch.Tensor, hint: torch.Tensor) -> torch.Tensor:
+        seen.append(z)
+        return z
+
+    t = torch.tensor([999, 250])
+    paper_losses(predict, schedule, z_gt, z_lq, t, (noise, noise, noise), start_from_lq=True)
+    a = schedule.alpha_bar[t].view(2, 1, 1, 1)
+    torch.testing.assert_close(seen[0], a.sqrt() * torch.stack([z_lq[0], z_gt[1]]) + (1 - a).sqrt() * noise)
+
+
+def test_picture_losses_see_colour() -> None:
+    """Y of BT.601 from scikit-image; a shift of chroma alone costs more than one of luma of the same size."""
+    from skimage.color import rgb2ycbcr
+
+    from ccsr.training.losses import picture_loss, to_ycbcr
+
+    picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    theirs = rgb2ycbcr(picture[0].permute(1, 2, 0).numpy())
+    ours = to_ycbcr(picture)[0].permute(1, 2, 0).numpy()
+    assert abs(ours[..., 0] - (theirs[..., 0] - 16) / 219).max() < 1e-4
+    assert abs(ours[..., 1:] - (theirs[..., 1:] - 128) / 224).max() < 1e-4
+    assert float(picture_loss(picture, picture, 2.0)) == 0
+    blue = picture + torch.tensor([0.0, -0.05 * 0.114 / 0.587, 0.05]).view(1, 3, 1, 1)  # the same Y
+    assert float(picture_loss(blue, picture, 4.0)) > 1.9 * float(picture_loss(blue, picture, 2.0)) > 0

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ccsr.errors import WeightsError
-from ccsr.weights import cache_folder, find_folder
+from ccsr.weights import cache_folder, find_folder, registry
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -175,3 +175,23 @@ def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
     assert describe_apart("someone/model", tmp_path / "hub home", "http://127.0.0.1:9") == (
         "someone/model is neither a folder nor in the cache, and the hub cannot be reached"
     )
+
+
+def test_where_the_home_cannot_be_written_the_cache_is_elsewhere_with_a_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("CCSR_HOME", "/proc/1/nowhere")
+    own = tmp_path / f"ccsr-{os.getuid()}"
+    assert registry.writable_cache_folder() == own
+    assert own.stat().st_mode & 0o777 == 0o700
+    assert caplog.messages == [
+        f"/proc/1/nowhere cannot be written: downloads go to {own} (CCSR_HOME sets another place)"
+    ]
+    own.rmdir()
+    (tmp_path / "trap").mkdir()
+    own.symlink_to(tmp_path / "trap")
+    with pytest.raises(WeightsError, match="belongs to somebody else"):
+        registry.writable_cache_folder()
+    monkeypatch.setenv("CCSR_HOME", str(tmp_path / "fine"))
+    assert registry.writable_cache_folder() == tmp_path / "fine"

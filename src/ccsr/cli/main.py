@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -16,12 +17,15 @@ COMMANDS = {
     "evaluate": "metrics and stability of results, against ground truth",
     "data": "check that a test set or a training set is complete",
     "serve": "the web page and the HTTP API",
+    "degrade": "make low-quality pictures of good ones, in pairs",
+    "train": "train a model, or a stage of one, on your pictures",
     "models": "list, inspect, verify and pack models",
     "verify": "replay recorded reference values through this installation",
     "completion": "print a script that completes this command in a shell",
 }
 """The commands, each in its module of this package, with its line of help."""
 
+INTERRUPTED = 130
 EXIT_CODES = """\
 exit codes:
   0    all done, or done before
@@ -60,6 +64,14 @@ def help_text() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code and raises nothing."""
+    code = _main(argv)
+    if code == INTERRUPTED and argv is None:
+        # All is in order: another Ctrl-C must not spoil the exit code while Python takes itself down.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     # Wanted before anything else can go wrong.
     verbose = "-v" in words or "--verbose" in words
@@ -73,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         terminal.say("interrupted")
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left; Python would complain again while closing it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -41,7 +41,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _info_parser() -> Parser:
     made = _with_model("info", "Show what a model is, where it came from and under what licence.")
-    made.add_argument("--base-model", metavar="FOLDER", help="folder of the base model, for the published layout")
+    made.add_argument("--base-model", metavar="PLACES", help="the base model: folders or hub ids, between commas")
     made.add_argument("--json", action="store_true", help="one object")
     return made
 
@@ -101,9 +101,11 @@ def _pack_parser() -> Parser:
         "SOURCE -o OUT [options]",
         "Write a model, in the published layout or packed, as one folder that needs no text encoder.",
     )
-    made.add_argument("source", nargs="*", metavar="SOURCE", help="folder with controlnet/ and vae/, or a packed one")
+    made.add_argument(
+        "source", nargs="*", metavar="SOURCE", help="folder with controlnet/ and vae/, a packed one, or a v1 file"
+    )
     made.add_argument("-o", "--output", metavar="OUT", help="the folder to make")
-    made.add_argument("--base-model", metavar="FOLDER", help="folder of the base model, for the published layout")
+    made.add_argument("--base-model", metavar="PLACES", help="the base model: folders or hub ids, between commas")
     made.add_argument("--dtype", metavar="bf16|fp32", default="bf16", help="number format of the file (default: bf16)")
     made.add_argument("--name", metavar="TEXT", help="name of the model (default: the folder's)")
     made.add_argument("--source", dest="source_text", metavar="TEXT", help="where the weights came from")
@@ -118,17 +120,19 @@ def _pack(arguments: argparse.Namespace) -> int:
         raise OptionError("-o is needed", hint="the folder to make")
     if arguments.dtype not in ("bf16", "fp32"):
         raise OptionError(f"--dtype is {arguments.dtype!r}", hint="choose bf16 or fp32")
-    from ccsr.weights import describe, pack
+    from ccsr.weights import base_model_setting, describe, pack
 
-    known = describe(source, arguments.base_model)
+    base = arguments.base_model or base_model_setting()
+    # A checkpoint in one file says nothing about itself.
+    known = None if Path(source).is_file() else describe(source, base)
     out = Path(arguments.output)
     pack(
         source,
         out,
         dtype=arguments.dtype,
-        base_model=arguments.base_model,
-        source_text=arguments.source_text or known.source,
-        licence=arguments.licence or known.licence,
+        base_model=base,
+        source_text=arguments.source_text or (known.source if known else "unknown"),
+        licence=arguments.licence or (known.licence if known else "unknown"),
         name=arguments.name,
     )
     terminal.say(f"packed: {out}")

@@ -1,6 +1,7 @@
 """What people see: lines on stderr, and one bar where there is a terminal. Only results go to stdout."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +11,13 @@ if TYPE_CHECKING:
     from ccsr.jobs.runner import Event, Summary, Task
 
 
+# File names may hold what moves a terminal's cursor, colours it or turns its writing round.
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
 def say(line: str) -> None:
-    """One line on stderr, above the bar if there is one."""
+    """One line on stderr, above the bar if there is one; control characters show as Python writes them."""
+    line = _UNSHOWN.sub(lambda found: ascii(found[0])[1:-1], line)
     if _bars:
         _bars[-1].write(line, file=sys.stderr)
     else:
@@ -24,6 +30,18 @@ def error(line: str) -> None:
 
 
 _bars: list[Any] = []
+
+
+def add_bar(bar: Any) -> None:
+    """From now on lines are written above this bar of tqdm."""
+    _bars.append(bar)
+
+
+def remove_bar(bar: Any) -> None:
+    """Take a bar away."""
+    if bar in _bars:
+        bar.close()
+        _bars.remove(bar)
 
 
 class _Handler(logging.Handler):
@@ -70,7 +88,7 @@ class Reporter:
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MP [{elapsed}<{remaining},"
                 " {rate_fmt}]",
             )  # fmt: skip
-            _bars.append(self._bar)
+            add_bar(self._bar)
         self._lines = verbose or self._bar is None
         self._finished = 0.0
 
@@ -107,9 +125,7 @@ class Reporter:
 
     def close(self) -> None:
         """Take the bar away."""
-        if self._bar in _bars:
-            self._bar.close()
-            _bars.remove(self._bar)
+        remove_bar(self._bar)
 
     def end(self, summary: "Summary") -> None:
         """Say how it went."""

@@ -74,6 +74,8 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
         device, dtype, threads = resolve_machine(options)
         terminal.say(f"note: {job.model.name} on {device}, {dtype}, {threads} threads")
     if not arguments.quiet:
+        if options.batch_size > 1:
+            terminal.say("note: --batch-size above 1 may change last bits of results")
         _tell_long_work(tasks)
     reporter = terminal.Reporter(
         tasks, quiet=arguments.quiet, verbose=arguments.verbose, progress=not arguments.no_progress

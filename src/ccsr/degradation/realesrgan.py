@@ -2,6 +2,9 @@
 
 import io
 import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,45 +42,72 @@ class Stage:
 
 
 PUBLISHED = (
-    Stage(1.0, (0.2, 1.5), (1.0, 1.5), (0.2, 0.7, 0.1), (0.3, 1.5), (1, 15), (0.05, 2.0), (60, 95)),
-    Stage(0.5, (0.2, 1.0), (1.0, 1.5), (0.3, 0.4, 0.3), (0.6, 1.2), (1, 12), (0.05, 1.0), (60, 100)),
+    Stage(1.0, (0.2, 1.5), (1.0, 1.5), (0.2, 0.7, 0.1), (0.3, 1.5), (1.0, 15.0), (0.05, 2.0), (60, 95)),
+    Stage(0.5, (0.2, 1.0), (1.0, 1.5), (0.3, 0.4, 0.3), (0.6, 1.2), (1.0, 12.0), (0.05, 1.0), (60, 100)),
 )
 FINAL_SINC_SHARE = 0.8
 
 
 @dataclass(frozen=True)
 class RealESRGANDegradation:
-    """`degradation(gt, rng)`: blur, resize, noise and JPEG, twice, down to a quarter of the side.
+    """Blur, resize, noise and JPEG, twice, down to a `factor`-th of the side.
 
-    `gt` is (3, h, w) float in 0..1, sides multiples of `factor`; the result is (3, h / factor, w / factor) in 0..1,
-    rounded to 8 bit. All draws come from `rng`, so a sample depends on nothing but its own generator.
+    `degradation(gt, rng)` takes one picture, (3, h, w), or a batch, (B, 3, h, w) with one generator for each row, on
+    any device; float in 0..1, sides multiples of `factor`. The result is (..., h / factor, w / factor) in 0..1, rounded
+    to 8 bit. All draws of a picture come from its own generator, and on the CPU everything runs in one thread: the bits
+    of a sample are the same alone, in any batch, and in any worker.
 
     Differs from v2: the result is rounded at its own size and returned there, since a user's picture is 8 bit too and
-    is enlarged by one bicubic filter, not by three; JPEG is the real codec, which rounds its planes.
+    is enlarged by one bicubic filter, not by three; JPEG is the real codec, which rounds its planes and takes whole
+    qualities; resizes cover the whole picture, where the published ones leave out what rounding the sides cuts off and
+    so shift the lower right by up to half a pixel of the result.
     """
 
     factor: int = 4
     stages: tuple[Stage, Stage] = PUBLISHED
 
-    def __call__(self, gt: Tensor, rng: np.random.Generator) -> Tensor:
-        """Degrade one picture."""
+    def __call__(self, gt: Tensor, rng: np.random.Generator | Sequence[np.random.Generator]) -> Tensor:
+        """Degrade one picture with one generator, or a batch with as many."""
+        with torch.no_grad(), _one_thread(gt.device):
+            if isinstance(rng, np.random.Generator):
+                return self._degrade(gt[None], [rng])[0]
+            return self._degrade(gt, rng)
+
+    def _degrade(self, gt: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
+        if len(gt) != len(rngs):
+            raise ValueError(f"{len(gt)} pictures and {len(rngs)} generators")
         first, second = self.stages
         height, width = gt.shape[-2] // self.factor, gt.shape[-1] // self.factor
-        x = gt[None]
-        x = _filter(x, _draw_kernel(first, rng))
-        x = _resize(x, _draw_scale(first, rng), rng, x.shape[-2], x.shape[-1])
-        x = _jpeg(_add_noise(x, first, rng), int(rng.integers(first.jpeg[0], first.jpeg[1] + 1)))
-        if rng.random() < second.blur_share:
-            x = _filter(x, _draw_kernel(second, rng))
-        x = _resize(x, _draw_scale(second, rng), rng, height, width)
-        x = _add_noise(x, second, rng)
-        quality = int(rng.integers(second.jpeg[0], second.jpeg[1] + 1))
-        final = _draw_final(rng)
-        if rng.random() < 0.5:
-            x = _jpeg(_filter(_to(x, height, width, rng), final), quality)
-        else:
-            x = _filter(_to(_jpeg(x, quality), height, width, rng), final)
-        return (x[0].clamp(0, 1) * 255).round() / 255
+        xs = _filter_each(list(torch.split(gt, 1)), [_draw_kernel(first, rng) for rng in rngs])
+        for i, rng in enumerate(rngs):
+            x = _resize(xs[i], _draw_scale(first, rng), rng, *xs[i].shape[-2:])
+            xs[i] = _jpeg(_add_noise(x, first, rng), _draw_quality(first, rng))
+        xs = _filter_each(xs, [_draw_kernel(second, r) if r.random() < second.blur_share else None for r in rngs])
+        finals: list[np.ndarray | None] = []
+        for i, rng in enumerate(rngs):
+            x = _resize(xs[i], _draw_scale(second, rng), rng, height, width)
+            x = _add_noise(x, second, rng)
+            quality, final = _draw_quality(second, rng), _draw_final(rng)
+            jpeg_last = rng.random() < 0.5
+            xs[i] = _to(x if jpeg_last else _jpeg(x, quality), height, width, _draw_mode(rng))
+            if jpeg_last:
+                xs[i] = _jpeg(_filter(xs[i], final), quality)
+            finals.append(None if jpeg_last else final)
+        return (torch.cat(_filter_each(xs, finals)).clamp(0, 1) * 255).round() / 255
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """Transforms and resizes round otherwise when they are shared out among threads."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _draw_kernel(stage: Stage, rng: np.random.Generator) -> np.ndarray:
@@ -95,7 +125,7 @@ def _draw_kernel(stage: Stage, rng: np.random.Generator) -> np.ndarray:
 def _draw_final(rng: np.random.Generator) -> np.ndarray | None:
     if rng.random() >= FINAL_SINC_SHARE:
         return None
-    return kernels.sinc(int(rng.choice(np.arange(7, 22, 2))), rng.uniform(math.pi / 3, math.pi))
+    return kernels.padded(kernels.sinc(int(rng.choice(np.arange(7, 22, 2))), rng.uniform(math.pi / 3, math.pi)))
 
 
 def _draw_scale(stage: Stage, rng: np.random.Generator) -> float:
@@ -109,48 +139,73 @@ def _draw_scale(stage: Stage, rng: np.random.Generator) -> float:
             return 1.0
 
 
+def _draw_mode(rng: np.random.Generator) -> str:
+    return str(rng.choice(MODES))
+
+
+def _draw_quality(stage: Stage, rng: np.random.Generator) -> int:
+    return int(rng.integers(stage.jpeg[0], stage.jpeg[1] + 1))
+
+
+def _filter_each(xs: Sequence[Tensor], weights: Sequence[np.ndarray | None]) -> list[Tensor]:
+    """Each (1, 3, h, w) with its own kernel; those of one size together."""
+    out = list(xs)
+    alike: dict[torch.Size, list[int]] = defaultdict(list)
+    for i, weight in enumerate(weights):
+        if weight is not None:
+            alike[xs[i].shape].append(i)
+    for rows in alike.values():
+        kernel = np.stack([weight for i in rows if (weight := weights[i]) is not None])
+        filtered = _filter(torch.cat([xs[i] for i in rows]), kernel[:, None])
+        for i, x in zip(rows, torch.split(filtered, 1), strict=True):
+            out[i] = x
+    return out
+
+
 def _filter(x: Tensor, kernel: np.ndarray | None) -> Tensor:
     if kernel is None:
         return x
-    reach = len(kernel) // 2
+    reach = kernel.shape[-1] // 2
     # Pictures narrower than the kernel's reach cannot be reflected that far.
     mode = "reflect" if min(x.shape[-2:]) > reach else "replicate"
     padded = pad(x, (reach,) * 4, mode=mode)
     # By Fourier transform: a direct 21x21 convolution takes twenty times as long. Every kernel is symmetric about its
     # centre, so convolution and correlation are one.
     size = padded.shape[-2:]
-    weight = torch.fft.rfft2(torch.from_numpy(kernel).to(x.dtype), s=size)
+    weight = torch.fft.rfft2(torch.from_numpy(kernel).to(x.dtype).to(x.device), s=size)
     return torch.fft.irfft2(torch.fft.rfft2(padded) * weight, s=size)[..., 2 * reach :, 2 * reach :]
 
 
 def _resize(x: Tensor, scale: float, rng: np.random.Generator, height: int, width: int) -> Tensor:
-    return _to(x, max(1, int(height * scale)), max(1, int(width * scale)), rng)
+    return _to(x, max(1, int(height * scale)), max(1, int(width * scale)), _draw_mode(rng))
 
 
-def _to(x: Tensor, height: int, width: int, rng: np.random.Generator) -> Tensor:
-    mode = str(rng.choice(MODES))
+def _to(x: Tensor, height: int, width: int, mode: str) -> Tensor:
     if x.shape[-2:] == (height, width):
         return x
     return interpolate(x, (height, width), mode=mode, **({} if mode == "area" else {"align_corners": False}))
 
 
 def _add_noise(x: Tensor, stage: Stage, rng: np.random.Generator) -> Tensor:
+    """(1, 3, h, w) with Gaussian or Poisson noise, of each channel or grey, clamped to 0..1."""
     gaussian, grey = rng.random() < stage.gaussian_share, rng.random() < stage.grey_share
     if gaussian:
         shape = (1, 1 if grey else 3, *x.shape[-2:])
         noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)) * (rng.uniform(*stage.gaussian) / 255)
     else:
-        base = ((x.clamp(0, 1) * LUMA).sum(1, keepdim=True) if grey else x).clamp(0, 1)
+        base = x.cpu().clamp(0, 1)
+        base = ((base * LUMA).sum(1, keepdim=True) if grey else base).clamp(0, 1)
         base = (base * 255).round() / 255
         values = 2.0 ** math.ceil(math.log2(max(2, len(torch.unique(base)))))
         drawn = torch.from_numpy(rng.poisson((base * values).numpy()).astype(np.float32)) / values
         noise = (drawn - base) * rng.uniform(*stage.poisson)
-    return (x + noise).clamp(0, 1)
+    return (x + noise.to(x.device)).clamp(0, 1)
 
 
 def _jpeg(x: Tensor, quality: int) -> Tensor:
-    picture = (x[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    """(1, 3, h, w) through the codec."""
+    picture = (x[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=quality)
     decoded = np.asarray(Image.open(file)).transpose(2, 0, 1)
-    return torch.from_numpy(np.ascontiguousarray(decoded))[None].float() / 255
+    return torch.from_numpy(np.ascontiguousarray(decoded))[None].float().to(x.device) / 255

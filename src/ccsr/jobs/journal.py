@@ -5,13 +5,20 @@ A result is trusted only if its line tells the same input (path, size, time), th
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ccsr.errors import CCSRError
 from ccsr.jobs.names import JOURNAL_NAME
+from ccsr.jobs.presence import Presence, is_present
+
+Claim = Literal["claimed", "resumed", "done", "taken", "refused"]
+"""What came of taking on a result: it is ours to make (after a run that was stopped at it: `resumed`); it was made;
+another run is making it; or a file lies there that is not ours to replace."""
 
 MIGRATIONS = (
     """
@@ -27,6 +34,8 @@ MIGRATIONS = (
         error TEXT
     ) WITHOUT ROWID
     """,
+    "ALTER TABLE results ADD COLUMN run TEXT",  # the run that makes the result, while it does: see `presence`
+    "ALTER TABLE results ADD COLUMN finished REAL",  # seconds since 1970
 )
 """Numbered from 1; a journal's `user_version` is the number of the last one it has been through. Only append."""
 
@@ -52,6 +61,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / JOURNAL_NAME
+        self._presence = Presence(folder)
         with self._translated():
             folder.mkdir(parents=True, exist_ok=True)
             # Another process may write the same folder; its turns are short.
@@ -72,6 +82,7 @@ class Journal:
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
+        self._presence.end()
 
     def state_of(self, output: Path, entry: Entry) -> str | None:
         """`started`, `done` or `failed` if the line of `output` was made from exactly `entry`, else None."""
@@ -83,14 +94,38 @@ class Journal:
             ).fetchone()
         return row[0] if row else None
 
-    def start(self, output: Path, entry: Entry) -> None:
-        """Note that `output` is about to be made; what was known about it before is forgotten."""
+    def claim(self, output: Path, entry: Entry, *, overwrite: bool = False, since: float = 0.0) -> Claim:
+        """Take on `output`, so that no other run makes it too, and note that it is about to be made.
+
+        `since` (seconds since 1970) is when this run began: with `overwrite`, only what was made after that counts as
+        done. What was known about a claimed result before is forgotten.
+        """
+        key, values = self._key(output), self._values(entry)
         with self._translated():
+            self._presence.begin()
+        with self._translated(), self._transaction():
+            row = self._connection.execute(
+                "SELECT state, run, finished, input, size, mtime_ns, options, model_sha256 FROM results"
+                " WHERE output = ?",
+                (key,),
+            ).fetchone()
+            was_stopped = False
+            if row:
+                state, run, finished, *made_from = row
+                if state == "started" and run and run != self._presence.name and is_present(self.folder, run):
+                    return "taken"
+                same, exists = tuple(made_from) == values, os.path.lexists(output)
+                if state == "done" and exists and same and (not overwrite or (finished or 0) >= since):
+                    return "done"
+                was_stopped = state == "started" and same
+            if os.path.lexists(output) and not overwrite and not was_stopped:
+                return "refused"
             self._connection.execute(
-                "INSERT OR REPLACE INTO results (output, input, size, mtime_ns, options, model_sha256, state)"
-                " VALUES (?, ?, ?, ?, ?, ?, 'started')",
-                (self._key(output), *self._values(entry)),
+                "INSERT OR REPLACE INTO results (output, input, size, mtime_ns, options, model_sha256, state, run)"
+                " VALUES (?, ?, ?, ?, ?, ?, 'started', ?)",
+                (key, *values, self._presence.name),
             )
+        return "resumed" if was_stopped else "claimed"
 
     def finish(self, output: Path, seconds: float, error: str | None = None) -> None:
         """Note that a started `output` lies in its place, or why it does not."""
@@ -99,8 +134,8 @@ class Journal:
         text = error.encode(errors="backslashreplace").decode() if error else None
         with self._translated():
             self._connection.execute(
-                "UPDATE results SET state = ?, seconds = ?, error = ? WHERE output = ?",
-                (state, seconds, text, self._key(output)),
+                "UPDATE results SET state = ?, seconds = ?, error = ?, finished = ?, run = NULL WHERE output = ?",
+                (state, seconds, text, time.time(), self._key(output)),
             )
 
     def _key(self, output: Path) -> str:
@@ -111,15 +146,24 @@ class Journal:
         return _text(absolute), entry.size, entry.mtime_ns, entry.options, entry.model_sha256
 
     def _migrate(self) -> None:
+        with self._transaction():
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise CCSRError(
+                    "the journal is from a newer version", path=self.path, hint="update ccsr, or use another -o"
+                )
+            for number, statement in enumerate(MIGRATIONS[version:], version + 1):
+                self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA user_version = {number}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._connection.execute("BEGIN IMMEDIATE")
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise CCSRError(
-                "the journal is from a newer version", path=self.path, hint="update ccsr, or use another -o"
-            )
-        for number, statement in enumerate(MIGRATIONS[version:], version + 1):
-            self._connection.execute(statement)
-            self._connection.execute(f"PRAGMA user_version = {number}")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
         self._connection.execute("COMMIT")
 
     @contextmanager
@@ -127,10 +171,11 @@ class Journal:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
             raise CCSRError(
                 f"the journal cannot be used: {error}",
                 path=self.path,
-                hint="remove it to start anew, or use another -o",
+                hint="make room and run again" if is_full else "remove it to start anew, or use another -o",
             ) from error
 
 

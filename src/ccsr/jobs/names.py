@@ -29,15 +29,15 @@ def expand(inputs: Iterable[Path], output: Path | None = None) -> list[Source]:
     """All files that the inputs mean: arguments in their order, folders recursively in the order of their names.
 
     Hidden files, sidecars of file managers and results of earlier jobs (the output folder, and any folder below an
-    input that holds a journal) are left out. A folder that cannot be listed and a path that does not exist are
-    returned as sources, so that they fail by name like any other input.
+    input that holds a journal) are left out. A folder that cannot be listed, a path that does not exist, a link that
+    leads nowhere and a pipe are returned as sources, so that they fail by name like any other input.
 
     Raises:
         OptionError: nothing was found at all.
     """
     found: dict[Path, Source] = {}
     for path in inputs:
-        for source in _walk(path, output) if path.is_dir() else [Source(path)]:
+        for source in _walk(path, output) if os.path.isdir(path) else [Source(path)]:
             found.setdefault(Path(os.path.abspath(source.path)), source)
     if not found:
         raise OptionError("there is no picture in " + ", ".join(map(str, inputs)), hint="name a file or another folder")
@@ -55,10 +55,12 @@ def _walk(root: Path, output: Path | None) -> Iterator[Source]:
         folders[:] = [
             f
             for f in folders
-            if not f.startswith(".") and os.path.realpath(here / f) != own and not (here / f / JOURNAL_NAME).exists()
+            if not f.startswith(".")
+            and os.path.realpath(here / f) != own
+            and not os.path.exists(here / f / JOURNAL_NAME)
         ]
         files += [here / n for n in names if not n.startswith(".") and n.lower() not in SIDECARS]
-    listed = [Source(f, root) for f in files if f.is_file()]
+    listed = [Source(f, root) for f in files]
     yield from sorted(listed + unlisted, key=lambda s: s.path.parts)
 
 

@@ -5,7 +5,9 @@ run has done already. `run` does the rest and tells a listener. One failure neve
 """
 
 import dataclasses
+import errno
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -17,11 +19,11 @@ import numpy as np
 
 from ccsr import images
 from ccsr.errors import CCSRError, ImageError, OptionError
-from ccsr.jobs.journal import Entry, Journal
+from ccsr.jobs.journal import Claim, Entry, Journal
 from ccsr.jobs.names import JOURNAL_NAME, Naming, Source, check_names, expand, intermediate
 from ccsr.log import get_logger
 from ccsr.options import UpscaleOptions
-from ccsr.plan import Plan, make_plan, output_size, resolve_machine
+from ccsr.plan import Plan, batches, is_out_of_memory, make_plan, output_size, resolve_machine
 from ccsr.resample import enlarge
 from ccsr.stability import StabilityMeter
 from ccsr.stability_map import map_paths, save_maps
@@ -57,6 +59,16 @@ class Upscaler(Protocol):
         on_progress: Callable[[int, int, str], None] | None = None,
     ) -> "Upscaled":
         """One result of a picture, both (H, W, 3) float32 in 0..1."""
+        ...
+
+    def upscale_batch(
+        self,
+        batch: Sequence[tuple[np.ndarray, int]],
+        options: UpscaleOptions,
+        plan: Plan,
+        on_progress: Callable[[int, int, str], None] | None = None,
+    ) -> "list[Upscaled]":
+        """One result for each (picture, sample); pictures of one size."""
         ...
 
 
@@ -235,9 +247,7 @@ class _Named:
     def of(cls, source: Source, naming: Naming, options: UpscaleOptions) -> "_Named":
         folder = naming.folder_of(source)
         try:
-            if not source.path.exists():
-                raise ImageError("there is no such file", path=source.path)
-            if source.path.is_dir():
+            if stat.S_ISDIR(_status(source.path).st_mode):
                 raise ImageError("the folder cannot be listed", path=source.path, hint="check its permissions")
             header = images.read_header(source.path)
             # The result may be too large for the input's format.
@@ -248,6 +258,17 @@ class _Named:
         suffix = images.output_suffix(result, options.format)
         outputs = tuple(naming.result(source, sample, suffix) for sample in range(options.samples))
         return cls(source, header, outputs, folder, naming.map_stem(source))
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        if path.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP):
+            raise ImageError("is a link to a file that does not exist", path=path) from error
+        if error.errno == errno.ENOENT:
+            raise ImageError("there is no such file", path=path) from error
+        raise
 
 
 def _tasks(named: _Named, job: Job, options: UpscaleOptions, journals: "_Journals") -> Iterator[Task]:
@@ -286,8 +307,12 @@ def _known(task: Task, facts: Facts, journal: Journal | None) -> Task:
         case "started":
             # That run was stopped at this very result: the file is its own, or what it was allowed to replace.
             return task
+    return dataclasses.replace(task, error=_refusal(facts, task))
+
+
+def _refusal(facts: Facts, task: Task) -> ImageError:
     what = f"{facts.output} exists, and not from this input with these options and weights"
-    return dataclasses.replace(task, error=ImageError(what, path=task.source.path, hint="--overwrite replaces it"))
+    return ImageError(what, path=task.source.path, hint="--overwrite replaces it")
 
 
 def run(
@@ -308,19 +333,69 @@ def run(
     begin = time.perf_counter()
     tasks = prepare(job, options) if tasks is None else tasks
     summary = Summary()
+    teller = _Teller(len(tasks), summary, on_event, job.overwrite)
     with ExitStack() as stack:
         worker = _Worker(job, pipeline_factory, options, _Journals(stack), on_event)
+        elsewhere: list[_Numbered] = []
         try:
-            for number, task in enumerate(tasks, 1):
-                if task.due:
-                    on_event(Started(task, number, len(tasks)))
-                record = _with_map(worker.do(task), task, job.overwrite)
-                setattr(summary, record.status, getattr(summary, record.status) + 1)
-                on_event(Finished(task, record, number, len(tasks)))
+            for batch in batches(enumerate(tasks, 1), options.batch_size, _alike):
+                # What another run has made by now is told as early as it can be.
+                elsewhere = worker.do(elsewhere + batch if elsewhere else batch, teller)
+            while elsewhere:
+                left = len(elsewhere)
+                elsewhere = worker.do(elsewhere, teller)
+                if len(elsewhere) == left:
+                    time.sleep(_PATIENCE)
         except (KeyboardInterrupt, Stop):
             summary.interrupted = True
+            teller.flush()
     summary.seconds = time.perf_counter() - begin
     return summary
+
+
+_PATIENCE = 0.2
+"""Seconds between two looks at what another run is making."""
+
+_Numbered = tuple[int, Task]
+
+
+def _alike(numbered: _Numbered) -> Any:
+    """Equal for tasks that may be computed together: what is computed, of one size and by one plan."""
+    number, task = numbered
+    facts = task.due
+    return (facts.plan, facts.header.width, facts.header.height) if facts else number
+
+
+class _Teller:
+    """Tells results in the order of their tasks, whatever the order in which they come, and counts them."""
+
+    def __init__(self, total: int, summary: Summary, on_event: Callable[[Event], None], overwrite: bool) -> None:
+        self.total, self.summary, self.on_event, self.overwrite = total, summary, on_event, overwrite
+        self._waiting: dict[int, tuple[Task, Record]] = {}
+        self._next = 1
+
+    def started(self, numbered: _Numbered) -> None:
+        number, task = numbered
+        self.on_event(Started(task, number, self.total))
+
+    def finished(self, numbered: _Numbered, record: Record) -> None:
+        number, task = numbered
+        self._waiting[number] = (task, record)
+        while self._next in self._waiting:
+            self._tell(self._next)
+            self._next += 1
+
+    def flush(self) -> None:
+        """Tell what is still held back, when what it waits for will not come."""
+        for number in sorted(self._waiting):
+            self._tell(number)
+
+    def _tell(self, number: int) -> None:
+        task, record = self._waiting.pop(number)
+        # Here all samples before the last one are there, whoever made them.
+        record = _with_map(record, task, self.overwrite)
+        setattr(self.summary, record.status, getattr(self.summary, record.status) + 1)
+        self.on_event(Finished(task, record, number, self.total))
 
 
 class _Journals:
@@ -333,13 +408,35 @@ class _Journals:
     def of(self, folder: Path | None) -> Journal | None:
         if folder is None:
             return None
-        if folder not in self._open:
-            self._open[folder] = self._stack.enter_context(Journal(folder))
-        return self._open[folder]
+        journal = self._open.get(folder)
+        if journal and not journal.path.exists():
+            log.warning("%s was removed while this job was running, and is made again", folder)
+            journal.close()
+            journal = None
+        if journal is None:
+            journal = self._open[folder] = self._stack.enter_context(Journal(folder))
+        return journal
 
     def existing(self, folder: Path | None) -> Journal | None:
         """The same, but never makes one: what only looks must not write."""
         return self.of(folder) if folder is not None and (folder / JOURNAL_NAME).exists() else None
+
+
+@dataclass
+class _Work:
+    """A task under way: its picture, or why there is none."""
+
+    numbered: _Numbered
+    facts: Facts
+    journal: Journal | None
+    load: float = 0.0
+    """Seconds."""
+    picture: images.Picture | None = None
+    error: Exception | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.numbered[1].source.path
 
 
 class _Worker:
@@ -358,33 +455,59 @@ class _Worker:
         self._pipeline: Upscaler | None = None
         self._picture: tuple[Path, images.Picture] | None = None
         self._timesteps = options.trajectory.timesteps
+        self._begin = time.time()
+        self._swept: set[Path] = set()
 
-    def do(self, task: Task) -> Record:
-        facts = task.due
-        if facts is None:
-            return self._record(task, "failed" if task.error else "skipped", error=task.error)
-        begin = time.perf_counter()
-        # Without weights nothing can be done: that is the job's failure, not the picture's.
-        pipeline = self._load_pipeline(facts)
-        load = time.perf_counter() - begin
-        journal = None
+    def do(self, batch: Sequence[_Numbered], teller: _Teller) -> list[_Numbered]:
+        """Make what is due, skip what is done, and return what another run is making."""
+        claimed, elsewhere = [], []
+        for numbered in batch:
+            task = numbered[1]
+            if task.due is None:
+                teller.finished(numbered, self._record(task, "failed" if task.error else "skipped", error=task.error))
+                continue
+            match self._claim(task, task.due):
+                case Record() as record:
+                    teller.finished(numbered, record)
+                case "taken":
+                    elsewhere.append(numbered)
+                case journal:
+                    teller.started(numbered)
+                    claimed.append(_Work(numbered, task.due, journal))
+        if claimed:
+            begin = time.perf_counter()
+            # Without weights nothing can be done: that is the job's failure, not the picture's.
+            pipeline = self._load_pipeline(claimed[0].facts)
+            claimed[0].load = time.perf_counter() - begin
+            for work in claimed:
+                self._read(work)
+            for some in batches(claimed, self.options.batch_size, lambda work: _alike(work.numbered)):
+                self._make(some, pipeline, teller)
+        return elsewhere
+
+    def _claim(self, task: Task, facts: Facts) -> Journal | Record | Literal["taken"] | None:
+        """The journal in which the result is now ours to make (None: there is none), or what became of it."""
         try:
             journal = self.journals.of(facts.folder)
-            if journal:
-                journal.start(facts.output, facts.entry)
-            record = self._upscale(task, facts, pipeline, load)
-        except OptionError:
-            # Names, sizes and numbers have been checked: what the pipeline refuses now, it refuses for all pictures.
-            raise
-        except Exception as error:
-            log.debug("%s", task.source.path, exc_info=error)
-            record = self._record(task, "failed", error=_as_ours(error, task.source.path))
-        try:
-            if journal:
-                journal.finish(facts.output, time.perf_counter() - begin, record.error)
-        except CCSRError as error:
-            record = dataclasses.replace(record, warnings=(*record.warnings, str(error)))
-        return record
+            if journal is None:
+                # Looked at when the job was prepared; hours may have passed.
+                refused = os.path.lexists(facts.output) and not self.job.overwrite
+                claim: Claim = "refused" if refused else "claimed"
+            else:
+                claim = journal.claim(facts.output, facts.entry, overwrite=self.job.overwrite, since=self._begin)
+            if claim == "resumed" and facts.output.parent not in self._swept:
+                images.sweep(facts.output.parent)
+                self._swept.add(facts.output.parent)
+        except (CCSRError, OSError) as error:
+            return self._record(task, "failed", error=_as_ours(error, task.source.path))
+        match claim:
+            case "taken":
+                return "taken"
+            case "done":
+                return self._record(task, "skipped")
+            case "refused":
+                return self._record(task, "failed", error=_refusal(facts, task))
+        return journal
 
     def _load_pipeline(self, facts: Facts) -> Upscaler:
         if self._pipeline is None:
@@ -395,18 +518,74 @@ class _Worker:
             self._pipeline = self._factory()
         return self._pipeline
 
-    def _upscale(self, task: Task, facts: Facts, pipeline: Upscaler, load: float) -> Record:
-        plan, output = facts.plan, facts.output
+    def _read(self, work: _Work) -> None:
         begin = time.perf_counter()
-        picture = self._load(task.source.path)
-        load += time.perf_counter() - begin
-        if picture.rgb.shape[:2] != (facts.header.height, facts.header.width):
-            raise ImageError("the file changed since this job looked at it", path=task.source.path, hint="run again")
+        try:
+            picture = self._load(work.path)
+            if picture.rgb.shape[:2] != (work.facts.header.height, work.facts.header.width):
+                raise ImageError("the file changed since this job looked at it", path=work.path, hint="run again")
+            work.picture = picture
+        except Exception as error:
+            work.error = error
+        work.load += time.perf_counter() - begin
+
+    def _load(self, path: Path) -> images.Picture:
+        """The picture, read once for all of its samples."""
+        if self._picture is None or self._picture[0] != path:
+            self._picture = None  # the one before is let go first
+            self._picture = (path, images.load(path))
+        return self._picture[1]
+
+    def _make(self, batch: Sequence[_Work], pipeline: Upscaler, teller: _Teller) -> None:
+        ready = [work for work in batch if work.picture]
+        results = dict(zip((work.numbered[0] for work in ready), self._results(ready, pipeline), strict=True))
+        for work in batch:
+            number, task = work.numbered
+            result = results.get(number, work.error)
+            try:
+                if isinstance(result, Exception):
+                    raise result
+                record = self._save(work, result)
+            except Exception as error:
+                log.debug("%s", work.path, exc_info=error)
+                record = self._record(task, "failed", error=_as_ours(error, work.path))
+            work.picture = result = None
+            results.pop(number, None)
+            try:
+                if journal := self.journals.of(work.facts.folder):
+                    if journal is not work.journal:
+                        journal.claim(work.facts.output, work.facts.entry, overwrite=True, since=self._begin)
+                    journal.finish(work.facts.output, sum(record.seconds.values()), record.error)
+            except CCSRError as error:
+                record = dataclasses.replace(record, warnings=(*record.warnings, str(error)))
+            teller.finished(work.numbered, record)
+
+    def _results(self, works: Sequence[_Work], pipeline: Upscaler) -> "list[Upscaled | Exception]":
+        """The result of each, or why there is none; what fails together is tried one by one."""
+        if not works:
+            return []
+        task, plan = works[-1].numbered[1], works[0].facts.plan
 
         def on_progress(done: int, total: int, stage: str) -> None:
             self.on_event(Advanced(task, done, total, stage))
 
-        upscaled = pipeline.upscale(picture.rgb, self.options, plan, task.sample, on_progress)
+        items = [(w.picture.rgb, w.numbered[1].sample) for w in works if w.picture]
+        try:
+            if len(items) == 1:
+                return [pipeline.upscale(items[0][0], self.options, plan, items[0][1], on_progress)]
+            return list(pipeline.upscale_batch(items, self.options, plan, on_progress))
+        except OptionError:
+            # Names, sizes and numbers have been checked: what the pipeline refuses now, it refuses for all pictures.
+            raise
+        except Exception as error:
+            if len(works) == 1:
+                return [error]
+        return [result for work in works for result in self._results([work], pipeline)]
+
+    def _save(self, work: _Work, upscaled: "Any") -> Record:
+        facts, picture = work.facts, work.picture
+        assert picture is not None  # noqa: S101 -- for the type checker: without one there is an error instead
+        plan, output = facts.plan, facts.output
         begin = time.perf_counter()
         alpha = None
         if picture.alpha is not None:
@@ -418,16 +597,9 @@ class _Worker:
         # Last, so that a result in its place means that all of its files are.
         result = dataclasses.replace(picture, rgb=upscaled.sr, alpha=alpha)
         images.save(result, output, quality=self.options.quality, **writing)
-        seconds = {"load": load, **upscaled.seconds, "save": time.perf_counter() - begin}
+        seconds = {"load": work.load, **upscaled.seconds, "save": time.perf_counter() - begin}
         warnings = [*picture.warnings, *upscaled.warnings, *_changes(facts.entry)]
-        return self._record(task, "done", seconds=seconds, warnings=warnings)
-
-    def _load(self, path: Path) -> images.Picture:
-        """The picture, read once for all of its samples."""
-        if self._picture is None or self._picture[0] != path:
-            self._picture = None  # the one before is let go first
-            self._picture = (path, images.load(path))
-        return self._picture[1]
+        return self._record(work.numbered[1], "done", seconds=seconds, warnings=warnings)
 
     def _record(
         self,
@@ -518,7 +690,7 @@ def _as_ours(error: Exception, path: Path) -> CCSRError:
             return type(error)(error.what, path=path, hint=error.hint)
         case CCSRError():
             return error
-        case MemoryError():
+        case _ if is_out_of_memory(error):
             return ImageError("there is not enough memory", path=path, hint="set a smaller --tile and --vae-tile")
         case OSError(strerror=str() as reason):
             return ImageError(reason, path=error.filename or path)

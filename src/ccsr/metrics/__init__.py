@@ -5,7 +5,7 @@ from ccsr.metrics.luma import without_border
 from ccsr.metrics.niqe import niqe
 from ccsr.metrics.protocols import PROTOCOLS, Protocol, chosen_metrics
 from ccsr.metrics.registry import METRICS, Metric
-from ccsr.metrics.squeezenet import SqueezeNetFeatures, squeezenet_distance
+from ccsr.metrics.squeezenet import squeezenet_distance
 from ccsr.metrics.ssim import ssim
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "PROTOCOLS",
     "Metric",
     "Protocol",
-    "SqueezeNetFeatures",
     "chosen_metrics",
     "l1",
     "niqe",

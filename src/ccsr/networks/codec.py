@@ -36,11 +36,14 @@ def encode(vae: AutoencoderKL, picture: Tensor) -> Moments:
 def draw_latent(vae: AutoencoderKL, moments: Moments, noise: Tensor | None) -> Tensor:
     """Scaled latent, (B, C, h, w): the posterior's draw for standard normal `noise`, or its mean for None.
 
+    `noise` of 2B rows gives two draws of each row, the first draw of all rows before the second.
+
     Source: ccsr-spec 1.3, step 6 (log-variance clamped to -30..20).
     """
     z = moments.mean
     if noise is not None:
-        z = z + torch.exp(0.5 * moments.logvar.clamp(-30, 20)) * noise
+        mean, logvar = (m.repeat(len(noise) // len(m), 1, 1, 1) for m in moments)
+        z = mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * noise
     return z * vae.config.scaling_factor
 
 

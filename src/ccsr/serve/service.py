@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -438,7 +438,7 @@ class Service:
 
     def _here(self, options: UpscaleOptions, device: str) -> UpscaleOptions:
         """The same options with what this server decides."""
-        return options.replaced(device=device, threads=self.settings.threads)
+        return replace(options, device=device, threads=self.settings.threads)
 
     def _left_of(self, lives: Sequence[Live], unknown: float = 0.0) -> float:
         """Seconds that these jobs will take, shared by the workers."""

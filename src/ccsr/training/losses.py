@@ -1,16 +1,24 @@
-"""The losses of stage 1, in the form of the paper and in that of the published program (ccsr-spec 5)."""
+"""The losses of the denoiser, in the forms of the paper and of the published program (ccsr-spec 5), and of pictures."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import mse_loss
+from torch.nn.functional import avg_pool2d, mse_loss
 
 from ccsr.sampler import NoiseSchedule, add_noise, predict_x0, training_target
 from ccsr.timesteps import LAST
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Network output for (z_t, t, z_lq): shapes (B, C, h, w), (B,), (B, C, h, w)."""
+
+
+def plain_loss(
+    predict: Predict, schedule: NoiseSchedule, z_gt: Tensor, z_lq: Tensor, t: Tensor, noise: Tensor
+) -> dict[str, Tensor]:
+    """The diffusion loss alone (paper Eq. 2): the pre-training, and the baseline that knows no truncation."""
+    output = predict(add_noise(schedule, z_gt, noise, t), t, z_lq)
+    return {"diffusion": mse_loss(output, training_target(schedule, z_gt, noise, t))}
 
 
 def published_losses(
@@ -42,6 +50,7 @@ def paper_losses(
     t: Tensor,
     noises: tuple[Tensor, Tensor, Tensor],
     renoise: int = 667,
+    start_from_lq: bool = False,
 ) -> dict[str, Tensor]:
     """One index per sample: l_T + l_tmax where it is 999, l_diff elsewhere (paper Eq. 2 and 3, III-D).
 
@@ -49,7 +58,8 @@ def paper_losses(
     its share of the batch, so that the sum is the mean over samples.
     """
     last = int((t == LAST).sum())
-    z_t = add_noise(schedule, z_gt, noises[0], t)
+    start = torch.cat([z_lq[:last], z_gt[last:]]) if start_from_lq else z_gt
+    z_t = add_noise(schedule, start, noises[0], t)
     output = predict(z_t, t, z_lq)
     terms = {}
     if last < len(t):
@@ -88,3 +98,22 @@ def _renoised(
     z_t = add_noise(schedule, x0, noise, renoise)
     output = predict(z_t, torch.full((len(z_t),), renoise), z_lq)
     return mse_loss(predict_x0(schedule, z_t, output, renoise), z_gt)
+
+
+def to_ycbcr(rgb: Tensor) -> Tensor:
+    """BT.601 full range of (B, 3, H, W) in 0..1: Y in 0..1, Cb and Cr in -0.5..0.5."""
+    r, g, b = rgb.unbind(1)
+    y = 0.299 * r + 0.587 * g + 0.114 * b
+    return torch.stack([y, (b - y) / 1.772, (r - y) / 1.402], dim=1)
+
+
+def picture_loss(sr: Tensor, gt: Tensor, chroma_weight: float) -> Tensor:
+    """L1 in YCbCr plus half the L1 of the first differences plus the L1 of 8x8 means, all with weighted chroma.
+
+    PSNR-Y does not see colour and a short training loses it first; block means hold brightness and colour, which
+    the normalised network gets wrong before it gets detail wrong. Inputs (B, 3, H, W) in 0..1.
+    """
+    weights = torch.tensor([1.0, chroma_weight, chroma_weight], device=sr.device).view(1, 3, 1, 1)
+    error = (to_ycbcr(sr) - to_ycbcr(gt)) * weights
+    rows, columns = error.diff(dim=2).abs().mean(), error.diff(dim=3).abs().mean()
+    return error.abs().mean() + 0.5 * (rows + columns) + avg_pool2d(error, 8).abs().mean()

@@ -1,124 +1,100 @@
-"""Pre-training of a small model's VAE on clean and on enlarged low-quality pictures."""
+"""The VAE's pre-training, on clean and on smoothed pictures. The denoiser's is stage 1 with the plain loss."""
 
-import logging
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from ccsr.data.pictures import random_crops
+from ccsr.data.pairs import Pair, enlarge
 from ccsr.networks import codec
-from ccsr.training.loop import LoopConfig, fit
-
-logger = logging.getLogger("ccsr.training")
-
-
-@dataclass(frozen=True)
-class VAEConfig:
-    """One run of VAE training."""
-
-    vae: dict[str, Any]
-    loop: LoopConfig = field(default_factory=LoopConfig)
-    crop: int = 64
-    batch: int = 8
-    kl_weight: float = 1e-4
-    chroma_weight: float = 2.0
-    start: str | None = None
+from ccsr.training.config import LoopConfig, VAELoss, ValidationConfig
+from ccsr.training.loop import Draws, Evaluation, Player
+from ccsr.training.losses import picture_loss, to_ycbcr
+from ccsr.training.networks import ModelInTraining
+from ccsr.training.scores import psnr, sheet_of
+from ccsr.training.stage1 import Precision
 
 
-def to_ycbcr(rgb: Tensor) -> Tensor:
-    """BT.601 full range of (B, 3, H, W) in 0..1: Y in 0..1, Cb and Cr in -0.5..0.5."""
-    r, g, b = rgb.unbind(1)
-    y = 0.299 * r + 0.587 * g + 0.114 * b
-    return torch.stack([y, (b - y) / 1.772, (r - y) / 1.402], dim=1)
+class VAEStage:
+    """Training of the whole VAE; its scaling factor is set by `set_scale` afterwards."""
 
+    def __init__(
+        self,
+        networks: ModelInTraining,
+        loss: VAELoss,
+        loop: LoopConfig,
+        accelerator: Accelerator,
+        validation: tuple[Sequence[Pair], ValidationConfig],
+    ) -> None:
+        self.networks, self.loss, self.device = networks, loss, accelerator.device
+        self.precision = Precision(loop, self.device)
+        self.pairs, self.validation = validation
+        networks.freeze()
+        networks.vae.requires_grad_(True)
+        if loop.checkpointing:
+            networks.vae.enable_gradient_checkpointing()
+        self.players: list[Player] = [Player("vae", networks.vae, self.losses)]
 
-def picture_loss(sr: Tensor, gt: Tensor, chroma_weight: float) -> Tensor:
-    """L1 in YCbCr plus half the L1 of the first differences plus the L1 of 8x8 means, all with weighted chroma.
-
-    PSNR-Y does not see colour and a short training loses it first; block means hold brightness and colour, which
-    the normalised network gets wrong before it gets detail wrong. Inputs (B, 3, H, W) in 0..1.
-    """
-    weights = torch.tensor([1.0, chroma_weight, chroma_weight], device=sr.device).view(1, 3, 1, 1)
-    error = (to_ycbcr(sr) - to_ycbcr(gt)) * weights
-    rows, columns = error.diff(dim=2).abs().mean(), error.diff(dim=3).abs().mean()
-    return error.abs().mean() + 0.5 * (rows + columns) + avg_pool2d(error, 8).abs().mean()
-
-
-def train_vae(config: VAEConfig, pictures: np.ndarray, validation: np.ndarray, folder: Path) -> AutoencoderKL:
-    """Train a VAE; returns it with averaged weights, its scaling factor set to one over the latents' deviation."""
-    torch.manual_seed(config.loop.seed)
-    rng = np.random.default_rng(config.loop.seed)
-    vae = AutoencoderKL(**config.vae)
-    if config.start:
-        from safetensors.torch import load_file
-
-        vae.load_state_dict(load_file(config.start))
-    vae.to(memory_format=torch.channels_last)
-
-    def losses(step: int) -> dict[str, Tensor]:
-        gt = torch.from_numpy(random_crops(pictures, rng, config.batch, config.crop)).float() / 255
+    def losses(self, pair: Pair, draws: Draws, step: int) -> dict[str, Tensor]:
+        """The picture's loss after a posterior draw, and the posterior's distance from the standard normal."""
+        vae, gt = self.networks.vae, pair.gt
         # Half of the batch smoothed: what the VAE meets in use is mostly an enlarged low-quality picture.
-        half = config.batch // 2
-        gt[half:] = _enlarged(gt[half:], rng)
-        moments = codec.encode(vae, gt)
-        noise = torch.randn_like(moments.mean)
-        sr = codec.decode(vae, codec.draw_latent(vae, moments, noise))
+        half = len(gt) // 2
+        gt = torch.cat([gt[:half], _blurred(gt[half:], draws.rng)])
+        with self.precision():
+            moments = codec.encode(vae, gt)
+        latent = codec.draw_latent(vae, moments, draws.normal(moments.mean.shape))
+        with self.precision():
+            sr = codec.decode(vae, latent)
         kl = 0.5 * (moments.mean**2 + moments.logvar.exp() - 1 - moments.logvar).mean()
-        return {"picture": picture_loss(sr, gt, config.chroma_weight), "kl": config.kl_weight * kl}
+        return {"picture": picture_loss(sr, gt, self.loss.chroma_weight), "kl": self.loss.kl_weight * kl}
 
-    def evaluate() -> dict[str, float]:
-        return {k: round(v, 3) for k, v in vae_scores(vae, validation).items()}
+    @torch.no_grad()
+    def evaluate(self) -> Evaluation | None:
+        """PSNR of clean and of bicubic pictures through the VAE (Y, CbCr), and of the clean ones' 16x16 means."""
+        if not self.pairs:
+            return None
+        vae, device = self.networks.vae, self.device
+        scores: dict[str, list[float]] = {}
+        rows: list[list[Tensor]] = []
+        for pair in self.pairs:
+            gt = pair.gt.to(device)
+            size = (gt.shape[-2], gt.shape[-1])
+            small = interpolate(gt, (size[0] // 4, size[1] // 4), mode="bicubic", antialias=True)
+            seen = {"hr": gt, "bicubic": enlarge(small, size)}
+            out = {
+                name: codec.decode(vae, codec.draw_latent(vae, codec.encode(vae, x), None)).clamp(0, 1)
+                for name, x in seen.items()
+            }
+            for name, picture in seen.items():
+                a, b = to_ycbcr(out[name]), to_ycbcr(picture)
+                found = {f"{name}_y": (a[:, :1], b[:, :1]), f"{name}_cbcr": (a[:, 1:], b[:, 1:])}
+                if name == "hr":
+                    found["low_y"] = (avg_pool2d(a[:, :1], 16), avg_pool2d(b[:, :1], 16))
+                for key, (ours, truth) in found.items():
+                    scores.setdefault(key, []).append(psnr(ours, truth))
+            if len(rows) < self.validation.sheet:
+                rows.append([seen["bicubic"], out["bicubic"], out["hr"], gt])
+        return Evaluation({n: round(sum(v) / len(v), 4) for n, v in scores.items()}, sheet_of(rows))
 
-    fit(vae, losses, config.loop, folder, evaluate)
-    latents = torch.cat([_mean_latent(vae, clean) for clean in batches(pictures[::8], 4)])
-    vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 4))
-    logger.info("latent mean %s std %s", latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
-    vae.save_pretrained(folder / "vae")
-    return vae
+
+@torch.no_grad()
+def set_scale(vae: AutoencoderKL, pairs: Sequence[Pair], device: torch.device) -> None:
+    """Make the scaling factor one over the deviation of the latents, as the denoiser wants it."""
+    latents = [codec.encode(vae, pair.gt.to(device)).mean.flatten() for pair in pairs]
+    vae.register_to_config(scaling_factor=round(1 / float(torch.cat(latents).std()), 4))
 
 
-def _enlarged(picture: Tensor, rng: np.random.Generator) -> Tensor:
+def _blurred(picture: Tensor, rng: np.random.Generator) -> Tensor:
+    if not len(picture):
+        return picture
+    height, width = picture.shape[-2:]
     factor = float(rng.uniform(1.5, 4.0))
-    small = interpolate(picture, scale_factor=1 / factor, mode="bicubic", antialias=True)
-    return interpolate(small, picture.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)
-
-
-def batches(pictures: np.ndarray, size: int) -> list[Tensor]:
-    """uint8 (N, H, W, 3) as float (n, 3, H, W) in 0..1, `size` at a time."""
-    return [
-        torch.from_numpy(np.ascontiguousarray(pictures[i : i + size])).permute(0, 3, 1, 2).float() / 255
-        for i in range(0, len(pictures), size)
-    ]
-
-
-@torch.no_grad()
-def _mean_latent(vae: AutoencoderKL, picture: Tensor) -> Tensor:
-    return codec.encode(vae, picture).mean
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """PSNR in dB of values in 0..1, over everything."""
-    return float(-10 * torch.log10(((a - b) ** 2).mean() + 1e-8))
-
-
-@torch.no_grad()
-def vae_scores(vae: AutoencoderKL, validation: np.ndarray) -> dict[str, float]:
-    """PSNR of clean and of bicubic pictures through the VAE (Y, CbCr), uint8 (N, H, W, 3)."""
-    scores: dict[str, list[float]] = {"hr_y": [], "hr_cbcr": [], "bic_y": [], "bic_cbcr": [], "low_y": []}
-    for gt in batches(validation, 1):
-        small = interpolate(gt, scale_factor=0.25, mode="bicubic", antialias=True)
-        bicubic = interpolate(small, gt.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)
-        for name, picture in (("hr", gt), ("bic", bicubic)):
-            out = codec.decode(vae, codec.draw_latent(vae, codec.encode(vae, picture), None)).clamp(0, 1)
-            a, b = to_ycbcr(out), to_ycbcr(picture)
-            scores[f"{name}_y"].append(psnr(a[:, :1], b[:, :1]))
-            scores[f"{name}_cbcr"].append(psnr(a[:, 1:], b[:, 1:]))
-            if name == "hr":
-                scores["low_y"].append(psnr(avg_pool2d(a[:, :1], 16), avg_pool2d(b[:, :1], 16)))
-    return {name: float(np.mean(values)) for name, values in scores.items()}
+    small = interpolate(
+        picture, (max(1, int(height / factor)), max(1, int(width / factor))), mode="bicubic", antialias=True
+    )
+    return enlarge(small, (height, width))

@@ -1,157 +1,98 @@
-"""Stage 1: the networks learn the clean latent from the low-quality one, at T, after the jump, and in between."""
+"""Stage 1: the networks learn the clean latent from the low-quality one, at T, after the jump, and in between.
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+Also the pre-training's denoiser, which is the same with the plain loss.
+"""
 
-import numpy as np
+from collections.abc import Sequence
+
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from accelerate import Accelerator
+from torch import Tensor
 
-from ccsr.color import wavelet_color_fix
-from ccsr.data.pairs import PairConfig, draw_pairs, enlarge, pair_stream
-from ccsr.networks import LatentControlNet, codec, denoise
-from ccsr.sampler import NoiseSchedule, sample
-from ccsr.timesteps import LAST, nuts_trajectory
-from ccsr.training.loop import LoopConfig, fit
-from ccsr.training.losses import paper_losses, published_losses
-from ccsr.training.pretrain import psnr, to_ycbcr
+from ccsr.data.pairs import Pair, enlarge
+from ccsr.networks import codec
+from ccsr.timesteps import LAST
+from ccsr.training.config import DenoiserLoss, LoopConfig, ModelConfig, ValidationConfig
+from ccsr.training.loop import Draws, Evaluation, Player
+from ccsr.training.losses import paper_losses, plain_loss, published_losses
+from ccsr.training.networks import ModelInTraining
+from ccsr.training.scores import judge
 
-
-@dataclass(frozen=True)
-class Stage1Config:
-    """One run of stage 1 for a small model: UNet, ControlNet and prompt train together."""
-
-    unet: dict[str, Any]
-    loop: LoopConfig = field(default_factory=LoopConfig)
-    pairs: PairConfig = field(default_factory=PairConfig)
-    recipe: str = "paper"
-    """`paper`: one index per sample; `published`: all three losses on every batch (ccsr-spec 5.3)."""
-    share_at_T: float = 0.67
-    renoise: tuple[int, ...] = (499, 582, 606, 667)
-    """Where the estimate of T is noised to: the indices of inference for T = 6, 12, 18, and the published one."""
-    t_below: int = 667
-    start: str | None = None
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Denoiser(nn.Module):
-    """UNet, ControlNet and one learnt prompt embedding, called as `(z_t, t, z_lq)`."""
+class Precision:
+    """Number format of a run: `with precision():` networks compute in it, `dtype` is what frozen ones are kept in."""
 
-    def __init__(self, unet: UNet2DConditionModel, controlnet: LatentControlNet, prompt: Tensor) -> None:
-        super().__init__()
-        self.unet, self.controlnet, self.prompt = unet, controlnet, nn.Parameter(prompt)
+    def __init__(self, loop: LoopConfig, device: torch.device) -> None:
+        self.dtype = _DTYPES.get(loop.precision)
+        self._kind = device.type
 
-    def forward(self, z_t: Tensor, t: Tensor, z_lq: Tensor) -> Tensor:
-        """Network output, (B, C, h, w)."""
-        return denoise(self.unet, self.controlnet, z_t, t, z_lq, self.prompt)
-
-    @classmethod
-    def fresh(cls, config: dict[str, Any]) -> "Denoiser":
-        """Random networks whose control path is open from the start: nothing here is pretrained and worth sparing."""
-        unet = UNet2DConditionModel(**config)
-        controlnet = LatentControlNet.for_unet(unet)
-        for layer in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
-            layer.reset_parameters()
-        return cls(unet, controlnet, 0.02 * torch.randn(1, 1, config["cross_attention_dim"]))
+    def __call__(self) -> torch.autocast:
+        """Autocast, or nothing for fp32."""
+        return torch.autocast(self._kind, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
 
-def encode_pair(vae: AutoencoderKL, gt: Tensor, lq: Tensor) -> tuple[Tensor, Tensor]:
-    """Posterior draws of the good and of the enlarged low-quality picture, scaled."""
-    with torch.no_grad():
-        moments = codec.encode(vae, torch.cat([gt, enlarge(lq)]))
-        return codec.draw_latent(vae, moments, torch.randn_like(moments.mean)).chunk(2)  # type: ignore[return-value]
+class Stage1:
+    """Training of ControlNet, UNet and prompt, whichever `model.trained` names."""
 
+    def __init__(
+        self,
+        networks: ModelInTraining,
+        model: ModelConfig,
+        loss: DenoiserLoss,
+        loop: LoopConfig,
+        accelerator: Accelerator,
+        validation: tuple[Sequence[Pair], ValidationConfig],
+    ) -> None:
+        self.networks, self.loss, self.device = networks, loss, accelerator.device
+        self.precision = Precision(loop, self.device)
+        self.pairs, self.validation = validation
+        denoiser = networks.denoiser
+        learning = [getattr(denoiser, part) for part in ("unet", "controlnet") if part in model.trained]
+        networks.freeze(self.precision.dtype, keep=learning)
+        for module in learning:
+            module.requires_grad_(True)
+            if loop.checkpointing:
+                module.enable_gradient_checkpointing()
+        if "controlnet" in model.trained and "unet" not in model.trained and loop.checkpointing:
+            # The gradient reaches the ControlNet through the UNet's decoder.
+            denoiser.unet.enable_gradient_checkpointing()
+        denoiser.prompt.requires_grad_("prompt" in model.trained)
+        self.players: list[Player] = [Player("denoiser", denoiser, self.losses)]
 
-def train_stage1(
-    config: Stage1Config,
-    schedule: NoiseSchedule,
-    vae: AutoencoderKL,
-    pictures: np.ndarray,
-    validation: np.ndarray,
-    folder: Path,
-) -> Denoiser:
-    """Train the denoiser on latents of `vae`, which stays as it is; returns it with averaged weights."""
-    torch.manual_seed(config.loop.seed)
-    denoiser = Denoiser.fresh(config.unet)
-    if config.start:
-        denoiser.load_state_dict(load_file(config.start))
-    for network in (denoiser.unet, denoiser.controlnet):
-        network.to(memory_format=torch.channels_last)
-    rng = np.random.default_rng(config.loop.seed)
-    stream = pair_stream(pictures, config.pairs, config.loop.seed + 1)
-    at_T = round(config.share_at_T * config.pairs.batch)
-    fixed = validation_pairs(validation)
+    def losses(self, pair: Pair, draws: Draws, step: int) -> dict[str, Tensor]:
+        """The terms of one pass."""
+        loss, schedule = self.loss, self.networks.schedule
+        z_gt, z_lq = self.latents(pair, draws)
+        count, device = len(z_gt), z_gt.device
+        t = torch.from_numpy(draws.rng.integers(*loss.t_range, size=count)).to(device)
+        noises = (draws.normal(z_gt.shape), draws.normal(z_gt.shape), draws.normal(z_gt.shape))
+        if loss.form == "plain":
+            return plain_loss(self.predict, schedule, z_gt, z_lq, t, noises[0])
+        renoise = int(draws.rng.choice(loss.renoise))
+        from_lq = loss.start == "lq"
+        if loss.form == "published":
+            return published_losses(self.predict, schedule, z_gt, z_lq, t, noises, renoise, from_lq)
+        # The share is met on average, also by batches of one.
+        t[: int(loss.share_at_T * count + draws.rng.random())] = LAST
+        return paper_losses(self.predict, schedule, z_gt, z_lq, t, noises, renoise, from_lq)
 
-    def losses(step: int) -> dict[str, Tensor]:
-        z_gt, z_lq = encode_pair(vae, *next(stream))
-        t = torch.from_numpy(rng.integers(0, config.t_below, len(z_gt)))
-        noises = tuple(torch.randn_like(z_gt) for _ in range(3))
-        renoise = int(rng.choice(config.renoise))
-        if config.recipe == "published":
-            return published_losses(denoiser, schedule, z_gt, z_lq, t, noises, renoise)  # type: ignore[arg-type]
-        t[:at_T] = LAST
-        return paper_losses(denoiser, schedule, z_gt, z_lq, t, noises, renoise)  # type: ignore[arg-type]
+    def predict(self, z_t: Tensor, t: Tensor, z_lq: Tensor) -> Tensor:
+        """The networks under autocast; what goes in and comes out is float32."""
+        with self.precision():
+            output: Tensor = self.networks.denoiser(z_t, t.to(z_t.device), z_lq)
+        return output
 
-    fit(denoiser, losses, config.loop, folder, lambda: sr_scores(denoiser, schedule, vae, fixed))
-    stream.close()
-    return denoiser
+    def latents(self, pair: Pair, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Posterior draws of the good and of the enlarged low-quality picture, scaled (ccsr-spec 5.2)."""
+        vae, up = self.networks.vae, enlarge(pair.lq, (pair.gt.shape[-2], pair.gt.shape[-1]))
+        with torch.no_grad(), self.precision():
+            moments = codec.encode(vae, torch.cat([pair.gt, up]))
+        z = codec.draw_latent(vae, moments, draws.normal(moments.mean.shape))
+        z_gt, z_lq = z.chunk(2)
+        return z_gt, z_lq
 
-
-def validation_pairs(pictures: np.ndarray) -> list[tuple[Tensor, Tensor]]:
-    """One fixed pair of each picture, uint8 (N, H, W, 3); every third one lightly degraded."""
-    side = pictures.shape[1]
-    return [
-        draw_pairs(
-            pictures[i : i + 1],
-            PairConfig(crop=side, batch=1, region=side, per_region=1, light_share=float(i % 3 == 0)),
-            np.random.default_rng(i),
-        )
-        for i in range(len(pictures))
-    ]
-
-
-@torch.no_grad()
-def super_resolve(
-    denoiser: Denoiser, schedule: NoiseSchedule, vae: AutoencoderKL, lq: Tensor, T: int, generator: torch.Generator
-) -> Tensor:
-    """The latent that inference decodes, for a batch of small pictures (B, 3, h, w): the same sampler as in use."""
-    moments = codec.encode(vae, enlarge(lq))
-
-    def draw(_: str) -> Tensor:
-        return torch.randn(moments.mean.shape, generator=generator)
-
-    z_lq = codec.draw_latent(vae, moments, draw("posterior"))
-
-    def predict(z_t: Tensor, t: int, first: bool) -> Tensor:
-        return denoiser(z_t, torch.full((len(z_t),), t), z_lq)
-
-    return sample(predict, schedule, nuts_trajectory(T, 2 / 3, 1 / 2), z_lq, draw)
-
-
-@torch.no_grad()
-def sr_scores(
-    denoiser: Denoiser, schedule: NoiseSchedule, vae: AutoencoderKL, pairs: list[tuple[Tensor, Tensor]]
-) -> dict[str, float]:
-    """PSNR of Y (S1 raw, S1 with the wavelet fix, S2 with it, bicubic) and of CbCr (S1), and seed deviation of S1."""
-    scores: dict[str, list[float]] = {k: [] for k in ("bicubic", "s1_raw", "s1", "s2", "s1_cbcr", "s1_rgb", "seed_std")}
-    for gt, lq in pairs:
-        generator = torch.Generator().manual_seed(0)
-        up = enlarge(lq)
-        one, two, other = (
-            codec.decode(vae, super_resolve(denoiser, schedule, vae, lq, T, generator)) for T in (1, 6, 1)
-        )
-        y = to_ycbcr(gt)
-        fixed = wavelet_color_fix(one, up).clamp(0, 1)
-        for name, picture in (
-            ("bicubic", up),
-            ("s1_raw", one.clamp(0, 1)),
-            ("s1", fixed),
-            ("s2", wavelet_color_fix(two, up).clamp(0, 1)),
-        ):
-            scores[name].append(psnr(to_ycbcr(picture)[:, :1], y[:, :1]))
-        scores["s1_cbcr"].append(psnr(to_ycbcr(fixed)[:, 1:], y[:, 1:]))
-        scores["s1_rgb"].append(psnr(fixed, gt))
-        scores["seed_std"].append(float((one - other).abs().mean()))
-    return {name: round(float(np.mean(values)), 4) for name, values in scores.items()}
+    def evaluate(self) -> Evaluation | None:
+        """Scores of the present weights."""
+        return judge(self.networks, self.predict, self.pairs, self.validation.sheet, self.device)

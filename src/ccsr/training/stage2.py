@@ -1,69 +1,160 @@
-"""Stage 2 for a small model: the decoder learns on the very latents that inference gives it.
+"""Stage 2 (DeFT): the decoder learns on the very latents that inference gives it; all else stays as it is.
 
-The networks of stage 1 stay as they are; the loss is the reconstruction part of DeFT (paper III-C), without the
-adversarial term.
+Source: the paper, III-C; ccsr-spec 6.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
+from accelerate import Accelerator
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.functional import l1_loss, mse_loss
 
-from ccsr.data.pairs import PairConfig, pair_stream
+from ccsr.data.pairs import Pair, enlarge
+from ccsr.errors import WeightsError
+from ccsr.features import SHIPPED, FeatureNetwork, load_features, perceptual_distance
 from ccsr.networks import codec
-from ccsr.sampler import NoiseSchedule
-from ccsr.training.loop import LoopConfig, fit
-from ccsr.training.pretrain import picture_loss
-from ccsr.training.stage1 import Denoiser, sr_scores, super_resolve, validation_pairs
+from ccsr.networks.discriminators import PatchGAN, ProjectedDiscriminator
+from ccsr.networks.vit import load_vit
+from ccsr.training.config import DecoderLoss, LoopConfig, ValidationConfig
+from ccsr.training.loop import Draws, Evaluation, Player
+from ccsr.training.losses import picture_loss
+from ccsr.training.networks import ModelInTraining
+from ccsr.training.scores import judge, super_resolve
+from ccsr.training.stage1 import Precision
+from ccsr.weights.tensors import read_tensors
 
 
-@dataclass(frozen=True)
-class Stage2Config:
-    """One run of decoder training."""
-
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(learning_rate=2e-4))
-    pairs: PairConfig = field(default_factory=lambda: PairConfig(crop=192, batch=6, per_region=2))
-    chroma_weight: float = 2.0
-    grids: tuple[int, ...] = (1, 1, 6)
-    """Values of T that latents are sampled with, drawn evenly: the decoder serves S1 and more steps."""
-    start: str | None = None
+def _weights(path: str) -> dict[str, Tensor]:
+    if path == "squeezenet":
+        return read_tensors(SHIPPED)
+    if not Path(path).is_file():
+        raise WeightsError("there is no such file", path=path, hint="loss.* names the networks that judge")
+    return read_tensors(Path(path))
 
 
 class Decoder(nn.Module):
     """The trained part of the VAE under the names it has there."""
 
-    def __init__(self, vae: AutoencoderKL) -> None:
+    def __init__(self, vae: AutoencoderKL, post_quant: bool) -> None:
         super().__init__()
-        self.decoder = vae.decoder.requires_grad_(True)
+        self.decoder = vae.decoder
+        if post_quant:
+            self.post_quant_conv = vae.post_quant_conv
 
 
-def train_stage2(
-    config: Stage2Config,
-    schedule: NoiseSchedule,
-    vae: AutoencoderKL,
-    denoiser: Denoiser,
-    pictures: np.ndarray,
-    validation: np.ndarray,
-    folder: Path,
-) -> None:
-    """Train `vae`'s decoder in place; it ends with averaged weights."""
-    torch.manual_seed(config.loop.seed)
-    trained = Decoder(vae)
-    if config.start:
-        trained.load_state_dict(load_file(config.start))
-    stream = pair_stream(pictures, config.pairs, config.loop.seed + 1)
-    generator = torch.Generator().manual_seed(config.loop.seed)
-    fixed = validation_pairs(validation)
+class Critic(nn.Module):
+    """A discriminator that may look at the input: `critic(picture, lq_up)` with pictures in 0..1, larger is better."""
 
-    def losses(step: int) -> dict[str, Tensor]:
-        gt, lq = next(stream)
-        T = config.grids[step % len(config.grids)]
-        latent = super_resolve(denoiser, schedule, vae, lq, T, generator)
-        return {"picture": picture_loss(codec.decode(vae, latent), gt, config.chroma_weight)}
+    def __init__(self, loss: DecoderLoss) -> None:
+        super().__init__()
+        self.judge: PatchGAN | ProjectedDiscriminator
+        if loss.discriminator == "projected":
+            features, semantics = (load_vit(_weights(path)) for path in (loss.features or "", loss.semantics or ""))
+            self.judge = ProjectedDiscriminator(features, semantics)
+        else:
+            self.judge = PatchGAN()
 
-    fit(trained, losses, config.loop, folder, lambda: sr_scores(denoiser, schedule, vae, fixed))
-    stream.close()
+    def forward(self, picture: Tensor, lq_up: Tensor, draws: Draws) -> Tensor:
+        """Logits of any shape, one row per picture."""
+        if isinstance(self.judge, ProjectedDiscriminator):
+            return self.judge(picture, lq_up, draws.rng)
+        return self.judge(picture)
+
+
+class Stage2:
+    """Training of the decoder, alone or against a discriminator."""
+
+    def __init__(
+        self,
+        networks: ModelInTraining,
+        loss: DecoderLoss,
+        loop: LoopConfig,
+        accelerator: Accelerator,
+        validation: tuple[Sequence[Pair], ValidationConfig],
+    ) -> None:
+        self.networks, self.loss, self.device = networks, loss, accelerator.device
+        self.precision = Precision(loop, self.device)
+        self.pairs, self.validation = validation
+        networks.freeze(self.precision.dtype, keep=[networks.vae])
+        decoder = Decoder(networks.vae, loss.post_quant)
+        decoder.requires_grad_(True)
+        if loop.checkpointing:
+            networks.vae.enable_gradient_checkpointing()
+        self.features: FeatureNetwork | None = None
+        if loss.perceptual:
+            heads = _weights(loss.perceptual_heads) if loss.perceptual_heads else None
+            self.features = load_features(_weights(loss.perceptual), heads).to(self.device)
+        self.critic: Critic | None = None
+        self.players = [Player("decoder", decoder, self.losses)]
+        if loss.discriminator != "none":
+            # Drawn after the model's own random parts, so that these do not depend on it.
+            self.critic = Critic(loss).to(self.device)
+            self.players.append(Player("critic", self.critic, self.critic_losses))
+        self._made: tuple[Tensor, Tensor] | None = None
+
+    def losses(self, pair: Pair, draws: Draws, step: int) -> dict[str, Tensor]:
+        """The decoder's terms: reconstruction, perceptual, adversarial (ccsr-spec 6.2 and 6.3)."""
+        loss, gt = self.loss, pair.gt
+        up = enlarge(pair.lq, (gt.shape[-2], gt.shape[-1]))
+        T = int(draws.rng.choice(loss.grids))
+        vae = self.networks.vae
+        with torch.no_grad(), self.precision():
+            latent = super_resolve(self.networks.denoiser, self.networks.schedule, vae, up, T, draws.normal)
+        with self.precision():
+            sr = codec.decode(vae, latent)
+        if loss.clamp:
+            sr = sr.clamp(0, 1)
+        terms = {"reconstruction": loss.reconstruction_weight * self._reconstruction(sr, gt)}
+        if self.features is not None:
+            terms["perceptual"] = loss.perceptual_weight * perceptual_distance(self.features, sr, gt)
+        if self.critic is not None:
+            self._made = (sr.detach(), up)
+            if step >= loss.begin:
+                terms["adversarial"] = loss.adversarial_weight * self._adversarial(sr, up, draws, terms)
+        return terms
+
+    def critic_losses(self, pair: Pair, draws: Draws, step: int) -> dict[str, Tensor]:
+        """The hinge loss of the discriminator on the good picture and on what the decoder has just made."""
+        assert self.critic is not None  # noqa: S101 -- for the type checker
+        assert self._made is not None  # noqa: S101
+        sr, up = self._made
+        with self.precision():
+            good, made = self.critic(pair.gt, up, draws), self.critic(sr, up, draws)
+        weight = self.loss.critic_weight
+        return {
+            "critic_good": weight * torch.relu(1 - good.float()).mean(),
+            "critic_made": weight * torch.relu(1 + made.float()).mean(),
+        }
+
+    def _reconstruction(self, sr: Tensor, gt: Tensor) -> Tensor:
+        match self.loss.reconstruction:
+            case "l1":
+                return l1_loss(2 * sr, 2 * gt)  # in -1..1, as the papers count
+            case "l2":
+                return mse_loss(2 * sr, 2 * gt)
+            case "picture":
+                return picture_loss(sr, gt, self.loss.chroma_weight)
+
+    def _adversarial(self, sr: Tensor, up: Tensor, draws: Draws, terms: dict[str, Tensor]) -> Tensor:
+        assert self.critic is not None  # noqa: S101 -- for the type checker
+        learning = [p for p in self.critic.parameters() if p.requires_grad]
+        for p in learning:
+            p.requires_grad_(False)  # the gradient passes through it to the decoder and stays nowhere on the way
+        with self.precision():
+            term = -self.critic(sr, up, draws).float().mean()
+        for p in learning:
+            p.requires_grad_(True)
+        if not self.loss.adaptive:
+            return term
+        last = self.networks.vae.decoder.conv_out.weight
+        nll = torch.stack(list(terms.values())).sum()
+        ours, theirs = (torch.autograd.grad(x, last, retain_graph=True)[0].norm() for x in (nll, term))
+        # Source: ccsr-spec 6.3; the factor makes both gradients of one length at the last layer.
+        return (ours / (theirs + 1e-4)).clamp(0, 1e4).detach() * term
+
+    def evaluate(self) -> Evaluation | None:
+        """Scores of the present weights."""
+        return judge(self.networks, self.networks.denoiser, self.pairs, self.validation.sheet, self.device)

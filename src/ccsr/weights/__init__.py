@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ccsr.weights.description import ModelDescription, describe, list_models, verify_model
-from ccsr.weights.registry import cache_folder, find_folder, is_offline
+from ccsr.weights.registry import base_model_setting, cache_folder, find_folder, is_offline
 
 if TYPE_CHECKING:
     from ccsr.weights.load import Model, load_model
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Model",
     "ModelDescription",
+    "base_model_setting",
     "cache_folder",
     "describe",
     "encode_prompt",

@@ -11,7 +11,7 @@ from ccsr.weights.cost import activation_bytes, flops_per_pixel
 from ccsr.weights.files import read_json, read_safetensors_header
 from ccsr.weights.layouts import NETWORKS, Layout, find_layout, weights_file
 from ccsr.weights.manifest import MANIFEST, differences, file_sha256, model_sha256, names_below, read_manifest
-from ccsr.weights.registry import find_folder, known_models
+from ccsr.weights.registry import base_model_setting, find_base_model, find_folder, known_models
 
 logger = get_logger("weights")
 
@@ -56,7 +56,7 @@ class ModelDescription:
 def describe(name: str | Path, base_model: str | Path | None = None) -> ModelDescription:
     """Facts of the model of this name, folder or hub id.
 
-    `base_model`: folder or hub id of the base model, where the published weights lie apart from it.
+    `base_model`: where the base model is, if the published weights lie apart from it: see `find_base_model`.
     Weights in `.bin` files are opened with torch to be counted, since they have no header of their own.
 
     Raises:
@@ -64,7 +64,7 @@ def describe(name: str | Path, base_model: str | Path | None = None) -> ModelDes
     """
     name = str(name)
     folder = find_folder(name)
-    layout = find_layout(folder, find_folder(str(base_model)) if base_model else None)
+    layout = find_layout(folder, _base(folder, base_model))
     is_packed = layout.kind == "packed"
     config = read_json(folder / "model_index.json") if is_packed else {}
     manifest = (read_manifest(folder) if is_packed else None) or {}
@@ -105,6 +105,13 @@ def describe(name: str | Path, base_model: str | Path | None = None) -> ModelDes
         config=config,
         layout=layout,
     )
+
+
+def _base(folder: Path, base_model: str | Path | None) -> Path | None:
+    """The base model's folder: the given one, or for weights that lack one, that of the setting."""
+    if base_model is None and not (folder / "unet").is_dir():
+        base_model = base_model_setting()
+    return find_base_model(str(base_model)) if base_model else None
 
 
 def list_models() -> list[ModelDescription]:

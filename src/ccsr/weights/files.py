@@ -85,3 +85,8 @@ def _kind_of(path: Path) -> str | None:
         return not_weights(path)
     except OSError:
         return None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says anything."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

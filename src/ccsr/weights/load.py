@@ -1,6 +1,6 @@
 """From a model folder to networks: every tensor named and shaped as the network wants it, or one line that says not."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ from torch import Tensor
 from ccsr.errors import WeightsError
 from ccsr.networks import LatentControlNet
 from ccsr.weights.description import EMBEDDING_NAMES, ModelDescription, describe
-from ccsr.weights.files import read_json
-from ccsr.weights.layouts import weights_file, with_current_names
+from ccsr.weights.files import first_line, read_json
+from ccsr.weights.layouts import EMBEDDINGS, weights_file, with_current_names
 from ccsr.weights.manifest import differences, read_manifest
-from ccsr.weights.tensors import first_line, read_tensors
+from ccsr.weights.tensors import read_tensors
 from ccsr.weights.text import NEGATIVE, POSITIVE, encode_prompts
 
 _CLASSES: dict[str, Any] = {"unet": UNet2DConditionModel, "controlnet": LatentControlNet, "vae": AutoencoderKL}
+_LARGEST, _DEEPEST = 1e7, 100
+"""Limits of a config's numbers, and of those that count layers; Stable Diffusion's largest are 1024 and 10."""
 _NAMED = 3
 """How many of the tensors at fault an error names; it counts the others."""
 
@@ -48,7 +50,7 @@ def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32, base_mod
     description = describe(name, base_model)
     _check_manifest(description)
     layout = description.layout
-    networks = {part: _load_network(part, folder, dtype) for part, folder in layout.networks.items()}
+    networks = {part: load_network(part, folder, dtype) for part, folder in layout.networks.items()}
     embeddings = read_embeddings(description)
     width = networks["unet"].config.cross_attention_dim
     for kind, tensor in embeddings.items():
@@ -78,24 +80,62 @@ def read_embeddings(description: ModelDescription) -> dict[str, Tensor]:
     return dict(zip(EMBEDDING_NAMES, encode_prompts(layout.text, ("", POSITIVE, NEGATIVE)), strict=True))
 
 
-def _load_network(part: str, folder: Path, dtype: torch.dtype) -> Any:
-    network = _build(_CLASSES[part], folder / "config.json")
+def base_embeddings(base: Path) -> dict[str, Tensor]:
+    """The text embeddings of a base model's folder: stored beside it, or computed by its text encoder."""
+    if (base / EMBEDDINGS).is_file():
+        return read_tensors(base / EMBEDDINGS)
+    return dict(zip(EMBEDDING_NAMES, encode_prompts(base, ("", POSITIVE, NEGATIVE)), strict=True))
+
+
+def load_network(part: str, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """One network, `unet`, `controlnet` or `vae`, from its folder; no gradients.
+
+    Raises:
+        WeightsError: the folder's files do not belong together.
+    """
+    network = build(_CLASSES[part], folder / "config.json")
     path = weights_file(folder)
     tensors = read_tensors(path, lambda tensor: tensor.to(dtype))
-    if part == "vae":
-        tensors = with_current_names(tensors)
+    return fill(network, with_current_names(tensors) if part == "vae" else tensors, path)
+
+
+def network_classes() -> dict[str, Any]:
+    """The class of each network."""
+    return _CLASSES
+
+
+def fill(network: Any, tensors: Mapping[str, Tensor], path: Path) -> Any:
+    """The network with these tensors in it, all that it has and no other; `path` is named where they do not fit."""
     _check_tensors({name: t.shape for name, t in network.state_dict().items()}, tensors, path)
     network.load_state_dict(tensors, strict=True, assign=True)
     return network.eval().requires_grad_(False)
 
 
-def _build(network: Any, path: Path) -> Any:
+def build(network: Any, path: Path) -> Any:
+    """A network of the class `network` by its config file, without memory for its tensors.
+
+    Raises:
+        WeightsError: the file describes no such network, or one that nobody has.
+    """
     config = {key: value for key, value in read_json(path).items() if key != "use_vae_encode_condition"}
+    # Some millions of layers would take for ever to make, without a byte of weights.
+    if any(abs(n) > _LARGEST for n in _numbers(list(config.values()))) or any(
+        n > _DEEPEST for key, value in config.items() if "layers" in key for n in _numbers([value])
+    ):
+        raise WeightsError(f"this does not describe a {network.__name__}: its numbers are absurd", path=path)
     try:
         with torch.device("meta"):
             return network.from_config(config)
     except Exception as error:  # whatever diffusers stumbles over, it is this file's fault
         raise WeightsError(f"this does not describe a {network.__name__}: {first_line(error)}", path=path) from error
+
+
+def _numbers(values: list[Any]) -> Iterator[float]:
+    for value in values:
+        if isinstance(value, list):
+            yield from _numbers(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield value
 
 
 def _check_tensors(wanted: Mapping[str, torch.Size], given: Mapping[str, Tensor], path: Path) -> None:

@@ -18,9 +18,12 @@ from ccsr.errors import CCSRError, OptionError, WeightsError
 from ccsr.networks import LatentControlNet
 from ccsr.version import __version__
 from ccsr.weights.description import COLOR_FIXES, EMBEDDING_NAMES
+from ccsr.weights.files import read_json
+from ccsr.weights.first_version import read_first_version
 from ccsr.weights.layouts import EMBEDDINGS, INDEX, SCHEDULER, WEIGHTS
-from ccsr.weights.load import Model, load_model, read_embeddings
+from ccsr.weights.load import Model, base_embeddings, load_model, read_embeddings
 from ccsr.weights.manifest import write_manifest
+from ccsr.weights.registry import find_base_model
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,6 +41,8 @@ def pack(
 ) -> None:
     """Write the model `source` (published layout or packed; folder, name or hub id) as one packed folder `out`.
 
+    A file is taken for a checkpoint of the first published program, which needs a base model.
+
     `source_text` says where the weights came from and `licence` under what terms; both go into the manifest.
 
     Raises:
@@ -45,6 +50,8 @@ def pack(
         MissingExtraError: the published folder's text embeddings need transformers.
     """
     _refuse(out, dtype)
+    if Path(source).is_file():
+        return _pack_first_version(Path(source), out, dtype, base_model, source_text, licence, name, extra_files)
     model = load_model(str(source), dtype=_DTYPES[dtype], base_model=str(base_model) if base_model else None)
     pack_networks(
         out,
@@ -56,6 +63,36 @@ def pack(
         embeddings=read_embeddings(model.description),
         min_size=model.description.min_size,
         color_fix=model.description.color_fix,
+        name=name or out.name,
+        source=source_text,
+        licence=licence,
+        dtype=dtype,
+        extra_files=extra_files,
+    )
+
+
+def _pack_first_version(
+    checkpoint: Path,
+    out: Path,
+    dtype: str,
+    base_model: str | Path | None,
+    source_text: str,
+    licence: str,
+    name: str | None,
+    extra_files: Mapping[str, str] | None,
+) -> None:
+    if base_model is None:
+        raise WeightsError(
+            "a checkpoint of the first program needs its base model", path=checkpoint, hint="--base-model names it"
+        )
+    base = find_base_model(str(base_model))
+    pack_networks(
+        out,
+        **read_first_version(checkpoint, base),
+        scheduler_config=read_json(base / SCHEDULER),
+        embeddings=base_embeddings(base),
+        min_size=512,
+        color_fix="adain",
         name=name or out.name,
         source=source_text,
         licence=licence,
@@ -135,6 +172,7 @@ def pack_networks(
         (part / SCHEDULER).parent.mkdir()
         _write_json(part / SCHEDULER, _config_of(scheduler.from_config(dict(scheduler_config))))
         _write_tensors(part / EMBEDDINGS, _on_cpu(embeddings, torch.float32))
+        shutil.copymode(part / INDEX, part / EMBEDDINGS)
         for file, text in (extra_files or {}).items():
             (part / file).write_text(text, encoding="utf-8")
         write_manifest(part, name=name, source=source, licence=licence, dtype=dtype)
@@ -172,7 +210,10 @@ def _check_facts(embeddings: Mapping[str, Tensor], color_fix: str) -> None:
 def _write_network(folder: Path, network: Any, dtype: torch.dtype) -> None:
     folder.mkdir()
     _write_json(folder / "config.json", _config_of(network))
-    _write_tensors(folder / f"{WEIGHTS}.safetensors", _on_cpu(network.state_dict(), dtype))
+    path = folder / f"{WEIGHTS}.safetensors"
+    _write_tensors(path, _on_cpu(network.state_dict(), dtype))
+    # safetensors writes for the owner's eyes only; a model has the rights that any new file gets.
+    shutil.copymode(folder / "config.json", path)
 
 
 def _on_cpu(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

@@ -1,13 +1,22 @@
 """From what people type after `--model` to a folder on this machine."""
 
+import getpass
 import os
 import re
 import sys
+import tempfile
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
 from ccsr.errors import WeightsError
+from ccsr.log import get_logger
+from ccsr.weights.files import first_line
+from ccsr.weights.layouts import weights_file
+from ccsr.weights.manifest import file_sha256
+
+logger = get_logger("weights")
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
@@ -35,6 +44,33 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ccsr"
 
 
+def writable_cache_folder() -> Path:
+    """`cache_folder` where it can be written, else a folder of this user's among the temporary ones, with a notice.
+
+    Raises:
+        WeightsError: neither can be.
+    """
+    wanted = cache_folder()
+    own = Path(tempfile.gettempdir()) / f"ccsr-{os.getuid() if hasattr(os, 'getuid') else getpass.getuser()}"
+    try:
+        wanted.mkdir(parents=True, exist_ok=True)
+        if os.access(wanted, os.W_OK):
+            return wanted
+    except OSError as error:
+        logger.debug("%s: %s", wanted, error)
+    try:
+        own.mkdir(mode=0o700, exist_ok=True)
+        # Anybody may make a folder of that name first, and weights out of it would be theirs.
+        if own.is_symlink() or (hasattr(os, "getuid") and own.stat().st_uid != os.getuid()):
+            raise WeightsError("belongs to somebody else", path=own, hint="set CCSR_HOME to a folder of yours")
+    except OSError as error:
+        raise WeightsError(
+            f"neither here nor in {own} can a cache be kept: {error}", path=wanted, hint="set CCSR_HOME to a folder"
+        ) from error
+    logger.warning("%s cannot be written: downloads go to %s (CCSR_HOME sets another place)", wanted, own)
+    return own
+
+
 def is_offline() -> bool:
     """Whether `CCSR_OFFLINE` forbids any contact with a hub."""
     return os.environ.get("CCSR_OFFLINE", "") not in ("", "0")
@@ -44,7 +80,8 @@ def known_models() -> dict[str, Path]:
     """Models that have a name: those inside the package, then those in the folder `models` of the cache folder."""
     found: dict[str, Path] = {}
     for shelf in (Path(str(files("ccsr"))) / "models", cache_folder() / "models"):
-        if shelf.is_dir():
+        # A home that may not be looked into has no models; those of the package are there all the same.
+        with suppress(OSError):
             for folder in sorted(shelf.iterdir()):
                 if (folder / "model_index.json").is_file():
                     found.setdefault(folder.name, folder)
@@ -66,12 +103,52 @@ def find_folder(name: str) -> Path:
     if path.is_dir():
         return path
     if path.exists():
-        raise WeightsError("this is a file, a model is a folder", path=name)
+        raise WeightsError(
+            "this is a file, a model is a folder",
+            path=name,
+            hint="a checkpoint of v1 is packed first: ccsr models pack",
+        )
     if not name.startswith(("/", ".", "~")) and (hub := _HUB_ID.fullmatch(name)):
         return _fetch(name, hub["id"], hub["revision"])
     close = get_close_matches(name, known, 1)
     meant = f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or 'none'}; or give a folder"
     raise WeightsError(f"no model or folder is called {name}", hint=meant)
+
+
+def find_base_model(given: str) -> Path:
+    """The folder of the base model: `given` is one place, or several between commas that are tried in turn.
+
+    A place is a folder, or a hub id `org/name` or `org/name@revision`; `#HASH` after it states the SHA-256 of the
+    UNet's weights. `CCSR_BASE_MODEL` holds places for when `given` is empty: the base model's first home is gone.
+
+    Raises:
+        WeightsError: no place answers, or what is there is not what the hash says.
+    """
+    places = [place.strip() for place in given.split(",") if place.strip()]
+    reasons = []
+    for place in places:
+        name, _, digest = place.partition("#")
+        try:
+            folder = find_folder(name)
+            if digest:
+                _check_digest(folder, digest)
+            return folder
+        except WeightsError as error:
+            reasons.append(str(error))
+    if len(places) == 1:
+        raise WeightsError(reasons[0], hint="--base-model takes several places between commas") from None
+    raise WeightsError(f"the base model is in none of {len(places)} places: {'; '.join(reasons)}")
+
+
+def base_model_setting() -> str | None:
+    """Where the base model is looked for when nothing else is said: `CCSR_BASE_MODEL`."""
+    return os.environ.get("CCSR_BASE_MODEL") or None
+
+
+def _check_digest(folder: Path, digest: str) -> None:
+    found = file_sha256(weights_file(folder / "unet"))
+    if found != digest.lower():
+        raise WeightsError(f"the UNet's SHA-256 is {found[:12]}..., asked for was {digest[:12]}...", path=folder)
 
 
 def _fetch(name: str, repository: str, revision: str | None) -> Path:
@@ -83,7 +160,7 @@ def _fetch(name: str, repository: str, revision: str | None) -> Path:
         RevisionNotFoundError,
     )
 
-    cache = cache_folder() / "hub"
+    cache = (cache_folder() if is_offline() else writable_cache_folder()) / "hub"
     try:
         return Path(
             snapshot_download(
@@ -104,5 +181,4 @@ def _fetch(name: str, repository: str, revision: str | None) -> Path:
     except RevisionNotFoundError as error:
         raise WeightsError(f"the hub has no such revision: {name}") from error
     except Exception as error:  # the client's and its HTTP library's own kinds differ from version to version
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise WeightsError(f"{name} could not be fetched from the hub: {line}") from error
+        raise WeightsError(f"{name} could not be fetched from the hub: {first_line(error)}") from error

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ccsr.errors import WeightsError
-from ccsr.weights.files import not_weights, read_safetensors_header
+from ccsr.weights.files import first_line, not_weights, read_safetensors_header
 
 
 def read_tensors(path: Path, convert: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> dict[str, Tensor]:
@@ -46,11 +46,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"damaged, or no file of torch.save: {first_line(error)}", path=path, hint="use a .safetensors file"
         ) from error
+    # Training programs wrap what they trained.
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError("holds something else than tensors by name", path=path, hint="use a .safetensors file")
     return dict(content)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text that says anything."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

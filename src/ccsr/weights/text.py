@@ -9,6 +9,7 @@ from torch import Tensor, no_grad
 from ccsr.errors import MissingExtraError, OptionError, WeightsError
 from ccsr.log import get_logger
 from ccsr.weights.description import ModelDescription
+from ccsr.weights.files import first_line
 
 logger = get_logger("weights")
 
@@ -56,8 +57,9 @@ def encode_prompts(base_folder: Path, texts: Sequence[str]) -> list[Tensor]:
             base_folder / "text_encoder", local_files_only=True, output_loading_info=True
         )
     except Exception as error:  # transformers raises anything; here it can only be about these two folders
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise WeightsError(f"tokenizer/ or text_encoder/ cannot be read: {line}", path=base_folder) from error
+        raise WeightsError(
+            f"tokenizer/ or text_encoder/ cannot be read: {first_line(error)}", path=base_folder
+        ) from error
     # transformers fills what is missing with random numbers and only warns.
     if loading["missing_keys"] or loading.get("mismatched_keys"):
         names = sorted(map(str, [*loading["missing_keys"], *loading.get("mismatched_keys", ())]))

@@ -1,0 +1,219 @@
+"""Where training pictures come from: folders, text lists, pairs of folders, tar shards; each read by its index.
+
+Pillow decodes here and not `ccsr.images`: workers are forked, which libvips' threads do not survive, and shards hand
+over bytes. Of a picture only its 8-bit RGB pixels are wanted, upright, in whatever RGB it has.
+"""
+
+import csv
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ccsr.errors import ImageError, OptionError
+
+SUFFIXES = frozenset({".avif", ".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"})
+_FORMATS = ("AVIF", "PNG", "WEBP", "TIFF", "JPEG", "BMP")
+_LIMIT = 2**28
+"""Largest number of pixels, as in `ccsr.images`."""
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One place with pictures: exactly one of `folder`, `list`, `shards`, or `gt` with `lq`."""
+
+    folder: str | None = None
+    """All pictures below it, in the order of their names."""
+    list: str | None = None
+    """Text file with one path per line; relative ones are meant from the file's folder."""
+    first: int | None = None
+    """Only so many of the source's pictures, from its beginning."""
+    shards: str | None = None
+    """Tar files, as a pattern such as `lsdir-*.tar`; read by position, never unpacked."""
+    gt: str | None = None
+    """Folder of good pictures whose low-quality ones are ready in `lq`, under the same names."""
+    lq: str | None = None
+    manifest: str | None = None
+    """CSV with `file` and `licence` of each picture of `folder`; pictures that it does not name are left out."""
+    without_licence: str | None = None
+    """Leave out pictures whose licence in the manifest holds this text."""
+
+
+class Entry(NamedTuple):
+    """Where one picture is; `offset` and `size` in bytes inside a tar file."""
+
+    path: str
+    name: str = ""
+    offset: int = 0
+    size: int = 0
+    lq: str | None = None
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return f"{self.path}:{self.name}" if self.name else self.path
+
+
+class Pictures(Sequence[Entry]):
+    """The pictures of several sources, one after the other; `read` decodes one."""
+
+    def __init__(self, entries: Sequence[Entry], cache: Path | None = None) -> None:
+        self.entries = tuple(entries)
+        self.cache = cache
+        """Folder that keeps decoded pictures, each in a file that is mapped, not read."""
+
+    @classmethod
+    def open(cls, configs: Sequence[SourceConfig], cache: Path | None = None) -> "Pictures":
+        """List what the sources hold; pictures are not opened.
+
+        Raises:
+            OptionError: a source that is not there, is empty, or says two things at once.
+        """
+        return cls([entry for config in configs for entry in _entries(config)], cache)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self.entries[index]
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Picture `index`, uint8 (H, W, 3), and its low-quality picture where the source has one.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        entry = self.entries[index]
+        if self.cache is None:
+            return _decode(entry), _decode(Entry(entry.lq)) if entry.lq else None
+        return self._cached(entry), self._cached(Entry(entry.lq)) if entry.lq else None
+
+    def _cached(self, entry: Entry) -> np.ndarray:
+        assert self.cache is not None  # noqa: S101 -- for the type checker
+        try:
+            facts = os.stat(entry.path)
+        except OSError as error:
+            raise ImageError(f"cannot be read: {error.strerror}", path=entry.label) from error
+        key = f"{os.path.abspath(entry.path)}\0{entry.name}\0{facts.st_size}\0{facts.st_mtime_ns}"
+        file = self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
+        if not file.exists():
+            self.cache.mkdir(parents=True, exist_ok=True)
+            part = file.with_name(f".{file.stem}.{os.getpid()}.npy")
+            try:
+                np.save(part, _decode(entry))
+                part.replace(file)
+            finally:
+                part.unlink(missing_ok=True)
+        mapped: np.ndarray = np.load(file, mmap_mode="r")
+        return mapped
+
+
+def _entries(config: SourceConfig) -> Sequence[Entry]:
+    kinds = {"folder": config.folder, "list": config.list, "shards": config.shards, "gt": config.gt}
+    given = [name for name, value in kinds.items() if value]
+    if len(given) != 1:
+        what = f"both {' and '.join(given)}" if given else "none of folder, list, shards, gt"
+        raise OptionError(f"a source of pictures has {what}", hint="give each source one of them")
+    if (config.lq is None) != (config.gt is None):
+        raise OptionError("a source of pairs needs both gt and lq")
+    if (config.manifest or config.without_licence) and not (config.folder and config.manifest):
+        raise OptionError("manifest and without_licence belong to a folder", hint="give folder and manifest")
+    if config.folder:
+        found = _folder(Path(config.folder), config.manifest, config.without_licence)
+    elif config.list:
+        found = _list(Path(config.list))
+    elif config.shards:
+        found = _shards(config.shards)
+    else:
+        found = _pairs(Path(config.gt or ""), Path(config.lq or ""))
+    found = found[: config.first]
+    if not found:
+        raise OptionError(
+            "no pictures are there", path=kinds[given[0]], hint=f"looked for {', '.join(sorted(SUFFIXES))}"
+        )
+    return found
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise OptionError("there is no such folder", path=folder, hint="data.sources says where pictures are")
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+def _folder(folder: Path, manifest: str | None, without: str | None) -> list[Entry]:
+    files = _files(folder)
+    if manifest is None:
+        return [Entry(str(p)) for p in files]
+    try:
+        with open(manifest, newline="", encoding="utf-8") as lines:
+            licences = {row["file"]: row["licence"] for row in csv.DictReader(lines)}
+    except OSError as error:
+        raise OptionError(f"cannot be read: {error.strerror}", path=manifest) from error
+    except KeyError as error:
+        raise OptionError(f"has no column {error}", path=manifest, hint="a manifest has file and licence") from error
+    names = {p.relative_to(folder).as_posix(): p for p in files}
+    kept = [n for n in names if n in licences and not (without and without in licences[n])]
+    return [Entry(str(names[name])) for name in kept]
+
+
+def _list(file: Path) -> list[Entry]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise OptionError(f"cannot be read: {error.strerror}", path=file) from error
+    return [Entry(str(file.parent / line.strip())) for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _pairs(gt: Path, lq: Path) -> list[Entry]:
+    low = {p.relative_to(lq).with_suffix("").as_posix(): p for p in _files(lq)}
+    good = {p.relative_to(gt).with_suffix("").as_posix(): p for p in _files(gt)}
+    if alone := sorted(set(low) ^ set(good)):
+        raise OptionError(
+            f"{alone[0]} is in one of gt and lq only (and {len(alone) - 1} more)" if len(alone) > 1 else
+            f"{alone[0]} is in one of gt and lq only", path=gt, hint="pairs have the same names",
+        )  # fmt: skip
+    return [Entry(str(path), lq=str(low[name])) for name, path in good.items()]
+
+
+def _shards(pattern: str) -> list[Entry]:
+    where = Path(pattern)
+    found: list[Entry] = []
+    for path in sorted(where.parent.glob(where.name)):
+        try:
+            with tarfile.open(path, "r:") as tar:  # uncompressed only: others cannot be read by position
+                found += [
+                    Entry(str(path), member.name, member.offset_data, member.size)
+                    for member in tar
+                    if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES
+                ]
+        except (tarfile.TarError, OSError) as error:
+            raise OptionError(f"cannot be read as a tar file: {error}", path=path, hint="not compressed") from error
+    return found
+
+
+def _decode(entry: Entry) -> np.ndarray:
+    try:
+        with open(entry.path, "rb") as file:
+            data: IO[bytes] = file
+            if entry.name:
+                file.seek(entry.offset)
+                data = io.BytesIO(file.read(entry.size))
+            with Image.open(data, formats=_FORMATS) as picture:
+                if picture.width * picture.height > _LIMIT:
+                    raise ImageError(f"{picture.width}x{picture.height} is too large", path=entry.label)
+                upright = ImageOps.exif_transpose(picture)
+                if upright.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+                    grey = (np.asarray(upright).astype(np.uint32) * 255 + 32767) // 65535
+                    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+                return np.asarray(upright.convert("RGB"))
+    except ImageError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(f"cannot be read: {error}", path=entry.label) from error

@@ -1,0 +1,251 @@
+"""One run of a stage, from its config to the model folder: what `ccsr train` does."""
+
+import functools
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+
+from ccsr.data.pairs import DataConfig, Pair, PairDataset, batches, fixed_pairs
+from ccsr.data.sources import Pictures, SourceConfig
+from ccsr.errors import MissingExtraError, OptionError, TrainingError
+from ccsr.networks import latent_factor
+from ccsr.plan import has_bf16
+from ccsr.training import checkpoints
+from ccsr.training.config import Config, LoopConfig, PretrainConfig, Stage1Config, ValidationConfig
+from ccsr.training.loop import Listener, Stage, fit
+from ccsr.training.networks import ModelInTraining, pack, start_networks, with_base
+from ccsr.training.pretrain import VAEStage, set_scale
+from ccsr.training.settings import as_yaml, differences
+from ccsr.training.stage1 import Stage1
+from ccsr.training.stage2 import Stage2
+
+CONFIG = "config.yaml"
+MODEL = "model"
+FINISHED = "finished.json"
+"""Written after the model: a killed or continued run may have an older model."""
+_SCALE_PAIRS = 64
+
+# What may change between a run and its continuation: nothing that an earlier step has depended on.
+_LOOP_FREE = ("steps", "hours", "log_every", "evaluate_every", "save_every", "keep", "tracker", "checkpointing")
+_FREE = frozenset(
+    {"run", "model.name", "model.licence", "model.dtype", "model.color_fix"}
+    | {f"validation.{name}" for name in ("sources", "count", "crop", "sheet")}
+    | {f"{prefix}loop.{name}" for prefix in ("", "vae.", "denoiser.") for name in _LOOP_FREE}
+    | {f"{prefix}data.{name}" for prefix in ("", "vae.", "denoiser.") for name in ("workers", "cache")}
+)
+
+
+@dataclass
+class Outcome:
+    """How a run ended."""
+
+    finished: bool
+    """False: stopped by time or a signal; the same command goes on."""
+    step: int
+    model: Path | None
+    """The model folder, when one was written."""
+
+
+def train(config: Config, listen: Listener = lambda _: None) -> Outcome:
+    """Run a stage, or go on with it, and pack the model.
+
+    Raises:
+        OptionError: settings that contradict the run folder's, sources without pictures.
+        WeightsError: the base is not there.
+        TrainingError: a disk that is full, losses that are not finite.
+    """
+    run = Path(config.run)
+    if (step := _finished(run, config)) is not None:
+        return Outcome(True, step, run / MODEL)
+    _keep(run, config)
+    if isinstance(config, PretrainConfig):
+        return _pretrain(config, run, listen)
+    pictures, judged = _pictures(config.data.sources, config.validation, run / "decoded" if config.data.cache else None)
+    loop = _on_this_machine(config.loop)
+    accelerator = _accelerator(loop, run)
+    networks = start_networks(config.model, loop.seed).to(accelerator.device)
+    validation = _validation(judged, config.validation, config.data)
+    stage: Stage
+    if isinstance(config, Stage1Config):
+        stage = Stage1(networks, config.model, config.loss, loop, accelerator, validation)
+    else:
+        stage = Stage2(networks, config.loss, loop, accelerator, validation)
+    name = "stage1" if isinstance(config, Stage1Config) else "stage2"
+    finished = _fit(stage, networks, pictures, config.data, loop, run, accelerator, listen)
+    return _packed(networks, config, run, name, len(pictures), accelerator, finished)
+
+
+def _pretrain(config: PretrainConfig, run: Path, listen: Listener) -> Outcome:
+    """The VAE in `run/vae`, then the denoiser in `run/denoiser`, which starts from what the first has packed."""
+    vae_data, data = config.vae.data, config.denoiser.data
+    vae_loop, loop = _on_this_machine(config.vae.loop), _on_this_machine(config.denoiser.loop)
+    cache = run / "decoded" if vae_data.cache or data.cache else None
+    pictures, judged = _pictures(config.sources, config.validation, cache)
+    model, first = config.model, run / "vae" / MODEL
+    if not config.vae.skip:
+        if not first.exists():
+            accelerator = _accelerator(vae_loop, run / "vae")
+            networks = start_networks(model, vae_loop.seed).to(accelerator.device)
+            stage = VAEStage(
+                networks, config.vae_loss, vae_loop, accelerator, _validation(judged, config.validation, vae_data)
+            )
+            if not _fit(stage, networks, pictures, vae_data, vae_loop, run / "vae", accelerator, listen):
+                return Outcome(False, checkpoints.latest(run / "vae") or 0, None)
+            some = fixed_pairs(pictures, vae_data, _SCALE_PAIRS, vae_data.crop)
+            set_scale(networks.vae, some, accelerator.device)
+            if accelerator.is_main_process:
+                pack(networks, replace(model, dtype="fp32"), first, "its VAE trained by ccsr train pretrain")
+            accelerator.wait_for_everyone()
+        # The denoiser's parts start anew still, unless they came from a base.
+        model = with_base(model, first, tuple(p for p in model.fresh if p != "vae") if model.base else ())
+    accelerator = _accelerator(loop, run / "denoiser")
+    networks = start_networks(model, loop.seed).to(accelerator.device)
+    finished = True
+    if not config.denoiser.skip:
+        trained = replace(model, trained=tuple(p for p in model.trained if p != "vae"))
+        stage1 = Stage1(
+            networks, trained, config.denoiser_loss, loop, accelerator,
+            _validation(judged, config.validation, data),
+        )  # fmt: skip
+        finished = _fit(stage1, networks, pictures, data, loop, run / "denoiser", accelerator, listen)
+    return _packed(networks, config, run, "pretrain", len(pictures), accelerator, finished)
+
+
+def _fit(
+    stage: Stage,
+    networks: ModelInTraining,
+    pictures: Pictures,
+    data: DataConfig,
+    loop: LoopConfig,
+    run: Path,
+    accelerator: Accelerator,
+    listen: Listener,
+) -> bool:
+    factor = latent_factor(networks.vae)
+    if data.crop % factor:
+        raise OptionError(f"data.crop is {data.crop}", hint=f"this model needs a multiple of {factor}")
+    dataset = PairDataset(pictures, data, loop.seed)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    start = functools.partial(batches, dataset, rank=rank, world=world)
+    if loop.tracker:
+        accelerator.init_trackers("ccsr")
+    finished = fit(stage, start, loop, run, accelerator, listen)
+    if loop.tracker:
+        accelerator.end_training()
+    return finished
+
+
+def _packed(
+    networks: ModelInTraining,
+    config: Config,
+    run: Path,
+    stage: str,
+    count: int,
+    accelerator: Accelerator,
+    finished: bool,
+) -> Outcome:
+    accelerator.wait_for_everyone()
+    step = _last(config, run)
+    if finished and accelerator.is_main_process:
+        how = f"trained by ccsr train {stage}, {step} steps on {count} pictures"
+        pack(networks, config.model, run / MODEL, how)
+        (run / FINISHED).write_text(json.dumps({"step": step}), encoding="utf-8")
+    accelerator.wait_for_everyone()
+    return Outcome(finished, step, run / MODEL if finished else None)
+
+
+def _last(config: Config, run: Path) -> int:
+    return checkpoints.latest(run / "denoiser" if isinstance(config, PretrainConfig) else run) or 0
+
+
+def _accelerator(loop: LoopConfig, run: Path) -> Accelerator:
+    if loop.precision == "fp16" and not torch.cuda.is_available():
+        raise OptionError("loop.precision is fp16 without a GPU", hint="choose bf16 or fp32")
+    try:
+        # Its own mixed precision is one for the whole program; phases and runs may differ, so the stages have theirs.
+        return Accelerator(mixed_precision="no", log_with=loop.tracker, project_dir=str(run))
+    except (ImportError, ValueError) as error:
+        raise MissingExtraError(
+            f"loop.tracker is {loop.tracker}: {error}",
+            hint="install that tracker, or leave it out: log.jsonl is written anyway",
+        ) from error
+
+
+def _on_this_machine(loop: LoopConfig) -> LoopConfig:
+    """`auto` made definite."""
+    if loop.precision != "auto":
+        return loop
+    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else has_bf16()
+    return replace(loop, precision="bf16" if fast else "fp32")
+
+
+def _pictures(
+    sources: tuple[SourceConfig, ...], validation: ValidationConfig, cache: Path | None
+) -> tuple[Pictures, Pictures]:
+    """What is trained on, and what is judged on."""
+    every = Pictures.open(sources, cache)
+    if validation.sources:
+        return every, Pictures.open(validation.sources)
+    count = min(validation.hold_out, len(every) // 2)
+    held = {i * len(every) // count for i in range(count)} if count else set()
+    kept = [entry for i, entry in enumerate(every) if i not in held]
+    return Pictures(kept, cache), Pictures([every[i] for i in sorted(held)])
+
+
+def _validation(
+    pictures: Pictures, config: ValidationConfig, data: DataConfig
+) -> tuple[Sequence[Pair], ValidationConfig]:
+    return fixed_pairs(pictures, data, config.count, config.crop), config
+
+
+def sources_of(config: Config) -> tuple[SourceConfig, ...]:
+    """Where a config's training pictures are."""
+    return config.sources if isinstance(config, PretrainConfig) else config.data.sources
+
+
+def _finished(run: Path, config: Config) -> int | None:
+    """The step that the folder's model was packed after, if it is what this config ends in."""
+    kept = _read(run)
+    try:
+        step = int(json.loads((run / FINISHED).read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, KeyError):
+        return None
+    same = kept is not None and not differences(config, kept, frozenset({"run"}))
+    loop = config.denoiser.loop if isinstance(config, PretrainConfig) else config.loop
+    due = 0 if isinstance(config, PretrainConfig) and config.denoiser.skip else loop.steps
+    return step if same and step == due and (run / MODEL).exists() else None
+
+
+def _keep(run: Path, config: Config) -> None:
+    """Write the resolved config into the run folder, or hold it against the one that is there."""
+    kept = _read(run)
+    if kept is not None and checkpoints.latest(run) is not None:
+        changed = differences(config, kept, _FREE)
+        if changed:
+            more = f" (and {len(changed) - 1} more)" if changed[1:] else ""
+            raise OptionError(
+                f"this run began with another {changed[0]}{more}",
+                path=run, hint="give run=ANOTHER-FOLDER to begin anew",
+            )  # fmt: skip
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        part = run / f".{CONFIG}.{os.getpid()}.part"  # each of several processes writes the same
+        part.write_text(as_yaml(config), encoding="utf-8")
+        part.replace(run / CONFIG)
+    except OSError as error:
+        raise TrainingError(f"cannot be written: {error.strerror}", path=run) from error
+
+
+def _read(run: Path) -> dict[str, Any] | None:
+    try:
+        content = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,104 @@
+"""Judging a model while it trains: fixed pairs through the sampler of inference, a few scores, a sheet of pictures."""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from ccsr.color import adain_color_fix, wavelet_color_fix
+from ccsr.data.pairs import Pair, enlarge
+from ccsr.networks import codec
+from ccsr.sampler import NoiseSchedule, sample
+from ccsr.timesteps import nuts_trajectory
+from ccsr.training.loop import Evaluation
+from ccsr.training.losses import Predict, to_ycbcr
+from ccsr.training.networks import ModelInTraining
+
+_FIXES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "adain": adain_color_fix,
+    "wavelet": wavelet_color_fix,
+    "none": lambda sr, _: sr,
+}
+
+
+def super_resolve(
+    predict: Predict,
+    schedule: NoiseSchedule,
+    vae: AutoencoderKL,
+    lq_up: Tensor,
+    T: int,
+    normal: Callable[[Sequence[int]], Tensor],
+) -> Tensor:
+    """The latent that inference decodes, (B, C, h, w), for enlarged inputs (B, 3, H, W): the very same sampler.
+
+    Source: ccsr-spec 6.2; T = 1 decodes the estimate of index 999, more run the NUTS loop unguided.
+    """
+    moments = codec.encode(vae, lq_up)
+
+    def draw(_: str) -> Tensor:
+        return normal(moments.mean.shape)
+
+    z_lq = codec.draw_latent(vae, moments, draw("posterior"))
+
+    def evaluate(z_t: Tensor, t: int, first: bool) -> Tensor:
+        return predict(z_t, torch.full((len(z_t),), t, device=z_t.device), z_lq)
+
+    return sample(evaluate, schedule, nuts_trajectory(T, Fraction(2, 3), Fraction(1, 2)), z_lq, draw)
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """PSNR in dB of values in 0..1, over everything."""
+    return float(-10 * torch.log10(((a - b) ** 2).mean() + 1e-8))
+
+
+@torch.no_grad()
+def judge(
+    networks: ModelInTraining, predict: Predict, pairs: Sequence[Pair], sheet: int, device: torch.device
+) -> Evaluation | None:
+    """PSNR of Y (bicubic, S1 without and with the colour fix, S2), of CbCr, and how far two seeds of S1 are apart.
+
+    Means over pictures. `predict` is the denoiser, under autocast where one runs.
+    """
+    if not pairs:
+        return None
+    fix = _FIXES[networks.color_fix]
+    vae = networks.vae
+    scores: dict[str, list[float]] = {}
+    rows = []
+    for number, pair in enumerate(pairs):
+        gt = pair.gt.to(device)
+        up = enlarge(pair.lq.to(device), (gt.shape[-2], gt.shape[-1]))
+        generator = torch.Generator().manual_seed(number)
+
+        def normal(shape: Sequence[int], generator: torch.Generator = generator) -> Tensor:
+            return torch.randn(tuple(shape), generator=generator).to(device)
+
+        one, two, other = (
+            codec.decode(vae, super_resolve(predict, networks.schedule, vae, up, T, normal)) for T in (1, 6, 1)
+        )
+        fixed, fixed2 = (fix(x, up).clamp(0, 1) for x in (one, two))
+        truth = to_ycbcr(gt)
+        found = {
+            "bicubic": psnr(to_ycbcr(up)[:, :1], truth[:, :1]),
+            "s1_raw": psnr(to_ycbcr(one.clamp(0, 1))[:, :1], truth[:, :1]),
+            "s1": psnr(to_ycbcr(fixed)[:, :1], truth[:, :1]),
+            "s2": psnr(to_ycbcr(fixed2)[:, :1], truth[:, :1]),
+            "s1_cbcr": psnr(to_ycbcr(fixed)[:, 1:], truth[:, 1:]),
+            "seed_difference": float((one - other).abs().mean()),
+        }
+        for name, value in found.items():
+            scores.setdefault(name, []).append(value)
+        if number < sheet:
+            rows.append([up, fixed, fixed2, gt])
+    return Evaluation({n: round(sum(v) / len(v), 4) for n, v in scores.items()}, sheet_of(rows))
+
+
+def sheet_of(rows: Sequence[Sequence[Tensor]]) -> Tensor | None:
+    """Pictures (1, 3, h, w) side by side and below each other, (3, H, W), cut to the smallest."""
+    if not rows:
+        return None
+    height = min(x.shape[-2] for row in rows for x in row)
+    width = min(x.shape[-1] for row in rows for x in row)
+    return torch.cat([torch.cat([x[0, :, :height, :width].cpu().float() for x in row], 2) for row in rows], 1)

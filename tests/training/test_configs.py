@@ -1,0 +1,126 @@
+"""Every file in configs/ is understood and trains: two steps of each on tiny networks."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ccsr import CCSRPipeline
+from ccsr.features import SqueezeNetFeatures
+from ccsr.networks.vit import ViT
+from ccsr.training.config import PretrainConfig, resolve
+from ccsr.training.run import train
+from ccsr.training.settings import read_settings
+from helpers import write_picture
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+def _stage(path: Path) -> str:
+    """As the file's own first lines say: `ccsr train STAGE --config ...`."""
+    line = next(line for line in path.read_text(encoding="utf-8").splitlines() if "ccsr train" in line)
+    assert f"configs/{path.name}" in line
+    return line.split("ccsr train ")[1].split()[0]
+
+
+def test_all_are_here() -> None:
+    names = {path.stem for path in CONFIGS}
+    assert names >= {
+        "sd21-pretrain", "sd21-stage1", "sd21-stage2", "sd21-stage1-paper", "sd21-stage2-paper", "nano-pretrain",
+        "nano-stage1", "nano-stage2", "finetune-decoder",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def judges(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Random weights of the feature networks, in the shapes of their files."""
+    folder = tmp_path_factory.mktemp("judges")
+    torch.manual_seed(0)
+    vit = ViT(width=16, depth=4, patch=8, patches=16, inner=32, scaled=True)
+    save_file(vit.state_dict(), folder / "dino.safetensors")
+    save_file(SqueezeNetFeatures().state_dict(), folder / "squeezenet.safetensors")
+    return {path.stem: path for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_two_steps_and_a_model(path: Path, tiny: str, photos: Path, judges: dict[str, Path], tmp_path: Path) -> None:
+    stage = _stage(path)
+    loops = ["vae.loop", "denoiser.loop"] if stage == "pretrain" else ["loop"]
+    datas = ["vae.data", "denoiser.data"] if stage == "pretrain" else ["data"]
+    words = [
+        f"run={tmp_path / 'run'}",
+        f"model.base={tiny}",
+        "model.dtype=fp32",
+        "validation.crop=32",
+        "validation.count=1",
+    ]
+    if stage == "pretrain":
+        words += [f"sources={photos}", "model.fresh=[vae,unet,controlnet,prompt]" if "nano" in path.name else ""]
+    else:
+        words += [f"data.sources={photos}"]
+    for loop in loops:
+        words += [
+            f"{loop}.{word}"
+            for word in ("steps=2", "precision=fp32", "accumulate=2", "evaluate_every=2", "log_every=1")
+        ]
+    for data in datas:
+        words += [f"{data}.{word}" for word in ("crop=40", "region=null", "batch=2", "per_region=1", "workers=0")]
+    settings = read_settings(path, [w for w in words if w])
+    if stage == "stage2":
+        loss = settings["loss"]
+        loss |= (
+            {"features": str(judges["dino"]), "semantics": str(judges["dino"]), "begin": 1}
+            if "features" in loss
+            else {}
+        )
+        loss |= {"perceptual": str(judges["squeezenet"]), "perceptual_heads": None} if "perceptual" in loss else {}
+    config = resolve(stage, settings)
+    outcome = train(config)
+    assert (outcome.finished, outcome.step) == (True, 2)
+    log = tmp_path / "run" / ("denoiser" if isinstance(config, PretrainConfig) else "") / "log.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["step"] for line in lines if "evaluation" not in line] == [1, 2]
+    if config.validation.hold_out:
+        assert [line["step"] for line in lines if "evaluation" in line] == [0, 2]
+        assert len(list(log.parent.joinpath("pictures").iterdir())) == 2
+
+    # What was to learn has changed, and nothing else has.
+    assert outcome.model is not None
+    for part, learnt in _learnt(path, stage).items():
+        before, after = (
+            load_file(Path(f) / part / "diffusion_pytorch_model.safetensors") for f in (tiny, outcome.model)
+        )
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        assert bool(changed) == bool(learnt), part
+        if learnt not in (True, False):
+            assert {name.split(".")[0] for name in changed} == {learnt}
+
+    pipe = CCSRPipeline.from_pretrained(str(outcome.model))
+    pipe.set_progress_bar_config(disable=True)
+    assert pipe(write_picture(tmp_path / "a.png", 8, 8), scale=4).images[0].size == (32, 32)
+
+
+def _learnt(path: Path, stage: str) -> dict[str, bool | str]:
+    if stage == "stage2":
+        return {"unet": False, "controlnet": False, "vae": "decoder"}
+    nano = "nano" in path.name
+    return {"unet": nano, "controlnet": True, "vae": nano and stage == "pretrain"}
+
+
+def test_nano_starts_from_the_vae_that_ships(photos: Path, tmp_path: Path) -> None:
+    """The issue's own command, on a folder of pictures and two steps of the real size."""
+    path = next(p for p in CONFIGS if p.stem == "nano-stage1")
+    words = [f"run={tmp_path}", f"data.sources={photos}", "data.crop=32", "data.region=null", "data.per_region=1"]
+    words += ["data.batch=2", "data.workers=0", "loop.steps=2", "validation.hold_out=0", "model.dtype=fp32"]
+    outcome = train(resolve("stage1", read_settings(path, words)))
+    assert outcome.model is not None
+    from ccsr.weights import describe
+
+    facts, nano = describe(outcome.model), describe("nano")
+    assert facts.parameters == nano.parameters
+    assert facts.embeddings == ("positive",)
+    ours, theirs = (load_file(m.layout.networks["vae"] / "diffusion_pytorch_model.safetensors") for m in (facts, nano))
+    assert all(torch.equal(ours[name], theirs[name].float()) for name in ours)
+    assert "ccsr train stage1, 2 steps" in facts.source
