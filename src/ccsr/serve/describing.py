@@ -37,6 +37,7 @@ _EXAMPLES = {
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of an operation; those of the guard are everywhere."""
+
     def answer(status: int) -> dict[str, Any]:
         example = {
             "type": "about:blank", "title": _PROBLEMS[status].capitalize(), "status": status,
