@@ -1,6 +1,7 @@
 """`ccsr serve` before it serves."""
 
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,11 @@ def test_bad_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "error: --port is 99999 (choose 0 to 65535)\n"
     assert main(["serve", "--quue", "3"]) == 2
     assert capsys.readouterr().err == "error: no option is called --quue (did you mean --queue?)\n"
+
+
+def test_without_the_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("ccsr.serve.") and name != "ccsr.serve.settings"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main(["serve"]) == 2
+    assert capsys.readouterr().err == 'error: ccsr serve needs uvicorn (pip install "ccsr[serve]")\n'

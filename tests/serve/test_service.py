@@ -16,10 +16,12 @@ from PIL import Image
 
 from ccsr.cli.main import main
 from ccsr.errors import CCSRError
+from ccsr.serve.service import Service
+from ccsr.serve.settings import ServeSettings
 from ccsr.serve.store import Store
 from helpers import write_picture
 
-from .conftest import Gate, Start
+from .conftest import Gate, Start, listening_at
 from .test_api import picture, problem
 
 
@@ -85,6 +87,37 @@ def test_time_out_of_a_call(start: Start, tmp_path: Path) -> None:
     answer = serving.client.post("/v1/upscale", files={"file": picture(tmp_path)})
     assert problem(answer, 504) == "not done after 0.3 s (post it to /v1/jobs)"
     assert not list((tmp_path / "data" / "jobs").iterdir())
+
+
+def test_a_client_that_goes_away(start: Start, tmp_path: Path, tiny: str) -> None:
+    gate = Gate()
+    known = {"model": tiny, "data": str(tmp_path / "data"), "threads": 1, "device": "cpu"}
+    with listening_at(Service(ServeSettings.from_mapping(known), gate.factory)) as address:
+        with pytest.raises(httpx2.ReadTimeout):
+            httpx2.post(f"{address}/v1/upscale", files={"file": picture(tmp_path)}, timeout=0.7)
+        assert gate.reached.is_set()
+        for _ in range(200):
+            health = httpx2.get(f"{address}/healthz").json()
+            if not health["running"] and not list((tmp_path / "data" / "jobs").iterdir()):
+                break
+            time.sleep(0.05)
+        assert (health["running"], health["waiting"]) == (0, 0)
+        assert not list((tmp_path / "data" / "jobs").iterdir())
+
+
+def test_a_worker_outlives_a_disk_that_is_full(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    serving = start()
+    kept = serving.service.store.add_result
+
+    def full(*_: object) -> None:
+        raise CCSRError("the jobs cannot be kept: disk full")
+
+    monkeypatch.setattr(serving.service.store, "add_result", full)
+    told = serving.ended(serving.job(picture(tmp_path)))
+    assert (told["state"], told["error"]) == ("failed", "the jobs cannot be kept: disk full")
+    monkeypatch.setattr(serving.service.store, "add_result", kept)
+    assert serving.ended(serving.job(picture(tmp_path)))["state"] == "done"
+    assert serving.client.get("/healthz").json()["status"] == "ok"
 
 
 def test_what_the_pipeline_refuses_is_the_clients_fault(start: Start, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 from ccsr.options import Option, UpscaleOptions, options_of
 
 BY_THE_LOADER = {"model", "base_model", "device", "dtype"}
-NOT_HERE = BY_THE_LOADER | {"intermediates", "samples"}
-"""What other nodes decide, and what has no output here."""
+NOT_HERE = BY_THE_LOADER | {"batch_size", "intermediates", "samples"}
+"""What other nodes decide, what has no output here, and what frames one after the other have no use for."""
 
 FROM_MODEL = "as the model says"
 INTEGER_LIMIT = 2**63 - 1

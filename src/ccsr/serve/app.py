@@ -1,15 +1,13 @@
 """The addresses: `/v1/...` for programs, `/` for people, both over the same jobs."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
-from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.staticfiles import StaticFiles
@@ -29,7 +27,19 @@ from ccsr.serve.answers import (
     ModelAnswer,
     ProblemAnswer,
 )
+from ccsr.serve.describing import (
+    BINARY,
+    JOB_ANSWER,
+    ONE_PNG,
+    PICTURE,
+    PICTURES,
+    Format,
+    Index,
+    JobId,
+    problems,
+)
 from ccsr.serve.errors import Problem
+from ccsr.serve.events import events_of
 from ccsr.serve.guard import Guard
 from ccsr.serve.intake import receive
 from ccsr.serve.schema import form_schema, options_schema
@@ -38,71 +48,6 @@ from ccsr.serve.store import StoredJob
 from ccsr.version import __version__
 
 PAGE = Path(str(files("ccsr.serve"))) / "page"
-HEARTBEAT_SECONDS = 15.0
-
-Format = Literal["png", "jpeg", "webp", "tiff", "avif"]
-JobId = Annotated[
-    str, PathParameter(alias="id", description="from POST /v1/jobs", examples=["3f0c5d7a9b1e2d4c6f8a0b1c"])
-]
-Index = Annotated[int, Query(ge=0, le=2**31, description="number of the result or input, from 0")]
-
-_PROBLEMS = {
-    401: "the token is missing or wrong",
-    403: "the request came under another name or from another site",
-    404: "there is no such job or result",
-    408: "the body stopped coming",
-    409: "the job has no such result yet",
-    413: "over a limit, which the detail names",
-    415: "not a picture that can be read",
-    422: "an option or the form makes no sense",
-    429: "the queue is full; Retry-After says when to come back",
-    500: "a fault of the server",
-    503: "the model cannot be used",
-    504: "not done in time",
-}
-_EXAMPLES = {
-    413: "photo.png: 9000x9000 is 81.0 megapixels, the limit is 32.0 (cut or shrink it first)",
-    415: "notes.txt: not a picture in a known format (PNG, JPEG, WebP, TIFF, AVIF, GIF, BMP, TGA and PNM can be read)",
-    422: "--scale is '9' (choose 1 to 8)",
-    429: "64 jobs wait already, the limit is 64 (come back in 12 s)",
-}
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    def answer(status: int) -> dict[str, Any]:
-        example = {
-            "type": "about:blank", "title": _PROBLEMS[status].capitalize(), "status": status,
-            "detail": _EXAMPLES.get(status, _PROBLEMS[status]),
-        }  # fmt: skip
-        schema = {"$ref": "#/components/schemas/ProblemAnswer"}
-        return {
-            "description": _PROBLEMS[status],
-            "content": {"application/problem+json": {"schema": schema, "example": example}},
-        }
-
-    return {status: answer(status) for status in sorted({401, 403, *statuses})}
-
-
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_PICTURES = dict.fromkeys(sent.MEDIA_TYPES.values(), _BINARY)
-_Answers = dict[int | str, dict[str, Any]]
-_PICTURE: _Answers = {200: {"description": "the picture", "content": _PICTURES}}
-_ONE_PNG: _Answers = {200: {"description": "PNG", "content": {"image/png": _BINARY}}}
-_JOB_EXAMPLE = {
-    "id": "3f0c5d7a9b1e2d4c6f8a0b1c",
-    "state": "running",
-    "progress": 0.42,
-    "seconds_left": 3.1,
-    "position": 0,
-    "created": 1790000000.0,
-    "expires": None,
-    "error": None,
-    "options": {"scale": "2"},
-    "inputs": [{"index": 0, "name": "photo.jpg", "stability": None, "links": {"picture": "...", "stability": None}}],
-    "files": [],
-    "links": {"self": "/v1/jobs/3f0c...", "events": "/v1/jobs/3f0c.../events", "result": "/v1/jobs/3f0c.../result"},
-}
-_JOB_EXAMPLES = {"content": {"application/json": {"example": _JOB_EXAMPLE}}}
 
 
 def create_app(service: Service) -> FastAPI:
@@ -146,7 +91,7 @@ def create_app(service: Service) -> FastAPI:
 
     @app.post(
         "/v1/upscale", tags=["work"], summary="One picture in, its enlargement out",
-        response_class=Response, responses={**_PICTURE, **_problems(408, 413, 415, 422, 429, 500, 503, 504)},
+        response_class=Response, responses={**PICTURE, **problems(408, 413, 415, 422, 429, 500, 503, 504)},
         openapi_extra=body(several=False),
     )  # fmt: skip
     async def upscale(request: Request) -> Response:
@@ -191,7 +136,7 @@ def create_app(service: Service) -> FastAPI:
 
     @app.post(
         "/v1/jobs", status_code=202, tags=["work"], summary="Put pictures in line", response_model=AcceptedAnswer,
-        responses=_problems(408, 413, 415, 422, 429, 500, 503), openapi_extra=body(several=True),
+        responses=problems(408, 413, 415, 422, 429, 500, 503), openapi_extra=body(several=True),
     )  # fmt: skip
     async def add_job(request: Request) -> JSONResponse:
         """Repeat the field `file` for several pictures. One that cannot be read fails by itself."""
@@ -203,7 +148,7 @@ def create_app(service: Service) -> FastAPI:
 
     @app.get(
         "/v1/jobs/{id}", tags=["work"], summary="How a job is", response_model=JobAnswer,
-        responses={200: _JOB_EXAMPLES, **_problems(404, 422)},
+        responses={200: JOB_ANSWER, **problems(404, 422)},
     )  # fmt: skip
     def job_state(id: JobId) -> JSONResponse:
         """State, progress, time left, and one entry per result so far."""
@@ -223,14 +168,14 @@ def create_app(service: Service) -> FastAPI:
                     }
                 },
             },
-            **_problems(404, 422),
+            **problems(404, 422),
         },
     )  # fmt: skip
     async def job_events(id: JobId) -> StreamingResponse:
         """Starts with what is known already, so that a lost connection is taken up by asking again."""
         _viewed(id)
         return StreamingResponse(
-            _events(service, id), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+            events_of(service, id), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
         )
 
     @app.get(
@@ -239,9 +184,9 @@ def create_app(service: Service) -> FastAPI:
         responses={
             200: {
                 "description": "the picture, or the zip",
-                "content": {**_PICTURES, "application/zip": _BINARY},
+                "content": {**PICTURES, "application/zip": BINARY},
             },
-            **_problems(404, 409, 413, 415, 422, 500),
+            **problems(404, 409, 413, 415, 422, 500),
         },
     )  # fmt: skip
     async def job_result(
@@ -277,7 +222,7 @@ def create_app(service: Service) -> FastAPI:
 
     @app.get(
         "/v1/jobs/{id}/input", tags=["work"], summary="A picture that came in, upright, as PNG",
-        response_class=Response, responses={**_ONE_PNG, **_problems(404, 413, 415, 422)},
+        response_class=Response, responses={**ONE_PNG, **problems(404, 413, 415, 422)},
     )  # fmt: skip
     async def job_input(id: JobId, index: Index = 0) -> Response:
         """For pages: whatever the format, browsers can show this."""
@@ -289,7 +234,7 @@ def create_app(service: Service) -> FastAPI:
 
     @app.get(
         "/v1/jobs/{id}/stability", tags=["work"], summary="Where the samples of a picture differ, as RGBA PNG",
-        response_class=Response, responses={**_ONE_PNG, **_problems(404, 422)},
+        response_class=Response, responses={**ONE_PNG, **problems(404, 422)},
     )  # fmt: skip
     async def job_stability(id: JobId, index: Index = 0) -> Response:
         """Colours from 0 to `scale` (see the job's `inputs`), transparent where all samples agree."""
@@ -303,7 +248,7 @@ def create_app(service: Service) -> FastAPI:
     @app.delete(
         "/v1/jobs/{id}", tags=["work"], summary="Cancel a job, or remove one that ended", status_code=202,
         response_model=CancelledAnswer,
-        responses={204: {"description": "it had ended and is removed"}, **_problems(404, 422)},
+        responses={204: {"description": "it had ended and is removed"}, **problems(404, 422)},
     )  # fmt: skip
     async def stop_job(id: JobId) -> Response:
         """Results that a cancelled job has made already stay until it is removed or expires."""
@@ -327,13 +272,13 @@ def create_app(service: Service) -> FastAPI:
 
     # -- facts --------------------------------------------------------------------------------------------------------
 
-    @app.get("/v1/options", tags=["facts"], summary="The options as JSON schema", responses=_problems())
+    @app.get("/v1/options", tags=["facts"], summary="The options as JSON schema", responses=problems())
     def options() -> dict[str, Any]:
         """Every option that a form may carry, with its default, its range and words for people."""
         return schema
 
     @app.get("/v1/models", tags=["facts"], summary="Models in hand", response_model=list[ModelAnswer],
-             responses=_problems())  # fmt: skip
+             responses=problems())  # fmt: skip
     def models() -> list[dict[str, Any]]:
         """The names that `model` may have."""
         return [
@@ -349,7 +294,7 @@ def create_app(service: Service) -> FastAPI:
         ]
 
     @app.get("/healthz", tags=["facts"], summary="How the server is", response_model=HealthAnswer,
-             responses={403: _problems()[403], 503: {"description": "one died", "model": HealthAnswer}})  # fmt: skip
+             responses={403: problems()[403], 503: {"description": "one died", "model": HealthAnswer}})  # fmt: skip
     def health() -> JSONResponse:
         """200 while all workers live. Needs no token."""
         known = service.health()
@@ -396,37 +341,6 @@ def _page(name: str) -> Any:
         return FileResponse(PAGE / name, headers={"Cache-Control": "no-cache"})
 
     return page
-
-
-async def _events(service: Service, id: str) -> AsyncIterator[str]:
-    told_files, told_progress = 0, ""
-    with service.listening(id) as news:
-        while True:
-            news.clear()
-            job = service.view(id)
-            if job is None:
-                yield _event("end", {"id": id, "state": "cancelled"})
-                return
-            for file in job["files"][told_files:]:
-                yield _event("file", file)
-            told_files = len(job["files"])
-            progress = _event("progress", {k: job[k] for k in ("state", "progress", "seconds_left", "position")})
-            if progress != told_progress:
-                told_progress = progress
-                yield progress
-            if job["state"] in FINAL:
-                yield _event("end", job)
-                return
-            try:
-                # A queued job's time runs down without news of its own.
-                await asyncio.wait_for(news.wait(), 1 if job["state"] == "queued" else HEARTBEAT_SECONDS)
-            except TimeoutError:
-                yield ": still here\n\n"
-            await asyncio.sleep(0.1)
-
-
-def _event(name: str, data: dict[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -338,10 +338,11 @@ class Service:
                 self._tell(live)
                 self._run(live, device, cache)
             except Exception as error:
-                log.exception("job %s", live.job.id)
-                text = f"unexpected {type(error).__name__} (the server's log has more)"
+                if not isinstance(error, CCSRError):
+                    log.exception("job %s", live.job.id)
+                    error = CCSRError(f"unexpected {type(error).__name__}", hint="the server's log has more")
                 with self._changed:
-                    self._end(live, "failed", CCSRError(text))
+                    self._end(live, "failed", error)
 
     def _run(self, live: Live, device: str, cache: dict[tuple[str, str], runner.Upscaler]) -> None:
         job, folder = live.job, self.store.folder_of(live.job.id)
@@ -404,7 +405,10 @@ class Service:
     def _end(self, live: Live, state: str, failure: CCSRError | None = None) -> None:
         """Note the end of a job; the lock is held."""
         text, status = (str(failure), status_of(failure)) if failure else (None, None)
-        self.store.set_state(live.job.id, state, text, status)
+        try:
+            self.store.set_state(live.job.id, state, text, status)
+        except CCSRError as error:
+            log.error("%s", error)  # a full disk, say; the next start takes the job up again
         live.state = state
         self._live.pop(live.job.id, None)
         self._tell(live)

@@ -29,5 +29,5 @@ def summary(spread: np.ndarray) -> dict[str, float]:
 
 def overlay(spread: np.ndarray, scale: float) -> Image.Image:
     """RGBA to lay over a result: clear where the samples agree, opaque at `scale` and above."""
-    alpha = np.round(np.clip(spread / scale, 0, 1) ** 0.5 * 235)
+    alpha = np.round(np.clip(spread / scale, 0, 1) * 235)
     return Image.fromarray(np.dstack([coloured(spread, scale), alpha.astype(np.uint8)]), "RGBA")

@@ -107,8 +107,10 @@ class Store:
         self.folder = folder
         self._lock = threading.RLock()
         with self._translated():
-            (folder / "jobs").mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(folder / "jobs.sqlite", timeout=5, isolation_level=None, check_same_thread=False)
+            # Other people's photos are nobody else's business.
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (folder / "jobs").mkdir(exist_ok=True, mode=0o700)
+            self._db = sqlite3.connect(folder / "jobs.sqlite", timeout=1, isolation_level=None, check_same_thread=False)
         try:
             with self._translated():
                 # One server per folder: two would run each other's jobs.

@@ -140,7 +140,11 @@ async function end(data) {
   say(data.state === "done" ? `Done: ${made} of ${photos.length}` : data.error ?? "Cancelled");
   if (!made) job = null;
   draw();
-  if (made && data.state === "done") $("save").focus({ preventScroll: true });
+  if (made && data.state === "done") {
+    $("save").focus({ preventScroll: true });
+    // On a phone the button that was pressed is far below the picture.
+    if (matchMedia("(max-width: 860px)").matches) scrollTo({ top: 0, behavior: "smooth" });
+  }
 }
 
 // A reloaded page takes up the job that its address names.
