@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: demo lint test test-long docs clean
+.PHONY: demo lint test test-long docs audit clean
 
 # The main job on a photograph that ships with scikit-image: degrade, upscale with nano, write a comparison.
 demo: $(CORE)
@@ -35,6 +35,11 @@ lint: $(DEV)
 # Rewrites the generated pages; a test holds them against the code.
 docs: $(DEV)
 	$(BIN)/python docs/generate.py
+
+# Known vulnerabilities of the pinned versions. Needs a service of the network, and says so where there is none.
+audit: | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --disable-pip --no-deps -r constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist demo

@@ -46,7 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"degradation", "images"},
     "training": {"color", "data", "networks", "sampler", "weights"},
     "jobs": {"images", "plan", "pipeline", "resample", "weights"},
-    "cli": {"images", "jobs", "pipeline", "plan", "verify", "weights"},
+    "cluster": {"jobs"},
+    "cli": {"cluster", "images", "jobs", "pipeline", "plan", "verify", "weights"},
     "__main__": {"cli"},
     "__init__": {"pipeline"},
 }

@@ -83,28 +83,19 @@ def run(arguments: argparse.Namespace, load_pipeline: "Callable[[UpscaleOptions]
         reporter(event)
 
     try:
-        summary = runner.run(job, lambda: (load_pipeline or _load_pipeline)(options), options, listen, tasks)
+        if options.cluster:
+            from ccsr import cluster
+
+            summary = cluster.run(job, options, listen, tasks, options.cluster)
+        else:
+            load = load_pipeline or runner.load_pipeline
+            summary = runner.run(job, lambda: load(options), options, listen, tasks)
     finally:
         reporter.close()
     reporter.end(summary)
     if arguments.json:
         _print_json(summary.as_json())
     return 130 if summary.interrupted else 1 if summary.failed else 0
-
-
-def _load_pipeline(options: UpscaleOptions) -> "Upscaler":
-    from diffusers.utils import logging
-
-    from ccsr.pipeline import DTYPES, CCSRPipeline
-    from ccsr.plan import resolve_machine
-
-    # Its advice is for programmers, and would stand between our lines.
-    logging.set_verbosity_error()
-
-    device, dtype, _ = resolve_machine(options)
-    return CCSRPipeline.from_pretrained(
-        options.model, base_model=options.base_model, torch_dtype=DTYPES[dtype], device=device
-    )
 
 
 def _print_json(line: dict[str, Any]) -> None:
