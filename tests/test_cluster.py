@@ -50,7 +50,7 @@ def workers_of(process: "subprocess.Popen[str]") -> list[int]:
 
 def test_a_killed_worker_and_a_second_run(desk: Path, tiny: str) -> None:
     pytest.importorskip("ray")
-    for n in range(120):
+    for n in range(60):
         write_picture(desk / "in" / f"{n:03d}.png", 48, 48, seed=n)
     (desk / "in" / "050.txt").write_text("no picture")
     begin = time.monotonic()

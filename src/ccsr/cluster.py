@@ -10,6 +10,7 @@ import logging
 import os
 import pickle
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -101,6 +102,20 @@ def _spread(
             desk.finish(waiting.pop(row["number"]), record, teller)
 
 
+@contextmanager
+def _mute_stdout() -> Iterator[None]:
+    """Inside, what anybody writes to the process's standard output is lost: Ray greets there, where results go."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _knock(address: str) -> None:
     """Ray itself would wait for a head node for ever.
 
@@ -126,7 +141,8 @@ def _connected(address: str) -> Iterator[Any]:
     where = {"include_dashboard": False} if address == "local" else {"address": address}
     try:
         _knock(address)
-        ray.init(log_to_driver=False, logging_level="ERROR", **where)
+        with _mute_stdout():
+            ray.init(log_to_driver=False, logging_level="ERROR", **where)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         text = " ".join(str(error).split())[:200]
         raise OptionError(f"no cluster answers at {address}: {text}", hint="local is this machine") from error
