@@ -46,7 +46,7 @@ def test_memory_stays_flat(desk: Path, tiny: str) -> None:
     print(f"MB by files: {memory}\n{said[-1]}", file=sys.stderr)
     # The first hundreds fill what the libraries keep for themselves.
     assert max(memory.values()) - memory[500] < 15, memory
-    assert len(set(files.values())) == 1, files
+    assert max(files.values()) < 10, files
     with sqlite3.connect(Path("out") / JOURNAL_NAME) as connection:
         states = connection.execute("SELECT state, count(*) FROM results GROUP BY state").fetchall()
     assert states == [("done", FILES)]

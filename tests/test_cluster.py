@@ -22,7 +22,8 @@ pytestmark = pytest.mark.slow
 
 def start(model: str, *words: str) -> "subprocess.Popen[str]":
     words = ("upscale", "in", *words, "-m", model, "-s", "2", "--threads", "1", "--dtype", "fp32", "--json")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "RAY_TMPDIR": "/tmp"}  # noqa: S108 -- short for sockets
+    # Ray gives way to everything else on a machine unless told.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "RAY_worker_niceness": "0"}
     return subprocess.Popen(program(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
@@ -50,9 +51,9 @@ def workers_of(process: "subprocess.Popen[str]") -> list[int]:
 
 def test_a_killed_worker_and_a_second_run(desk: Path, tiny: str) -> None:
     pytest.importorskip("ray")
-    for n in range(60):
+    for n in range(30):
         write_picture(desk / "in" / f"{n:03d}.png", 48, 48, seed=n)
-    (desk / "in" / "050.txt").write_text("no picture")
+    (desk / "in" / "020.txt").write_text("no picture")
     begin = time.monotonic()
     code, alone, _ = ended(start(tiny, "-o", "alone"))
     seconds_alone = time.monotonic() - begin
@@ -60,7 +61,7 @@ def test_a_killed_worker_and_a_second_run(desk: Path, tiny: str) -> None:
     begin = time.monotonic()
     process = start(tiny, "-o", "out", "--cluster", "local")
     end = time.monotonic() + 240
-    while time.monotonic() < end and process.poll() is None and len(results("out")) < 10:
+    while time.monotonic() < end and process.poll() is None and len(results("out")) < 5:
         time.sleep(0.05)
     assert process.poll() is None, process.communicate()[1]
     workers = workers_of(process)

@@ -58,7 +58,8 @@ def run(
         elsewhere = list(enumerate(tasks, 1))
         try:
             while elsewhere:
-                claimed, elsewhere = desk.claim(elsewhere, teller)
+                with desk.together(elsewhere):
+                    claimed, elsewhere = desk.claim(elsewhere, teller)
                 if claimed:
                     _spread(job, options, address, claimed, desk, teller)
                 elif elsewhere:

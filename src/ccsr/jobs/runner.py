@@ -10,7 +10,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -452,6 +452,17 @@ class Desk:
                     teller.started(numbered)
                     claimed.append(Claimed(numbered, task.due, journal))
         return claimed, elsewhere
+
+    @contextmanager
+    def together(self, batch: Sequence[Numbered]) -> Iterator[None]:
+        """Inside, the claims of a large batch are entered at once, not one by one."""
+        folders = {task.due.folder for _, task in batch if task.due}
+        with ExitStack() as stack:
+            for folder in folders:
+                with suppress(CCSRError):  # told by each claim itself
+                    if journal := self._journals.of(folder):
+                        stack.enter_context(journal.together())
+            yield
 
     def finish(self, work: Claimed, record: Record, teller: Teller) -> None:
         """Enter what became of a claimed task, and tell it."""
