@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import Any
 
 from ccsr.errors import CCSRError, MissingExtraError, OptionError
@@ -151,7 +151,9 @@ def _connected(address: str) -> Iterator[Any]:
         ray.data.DataContext.get_current().enable_progress_bars = False
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        yield ray
+        # What Ray has to say of a lost worker is not a result.
+        with redirect_stdout(sys.stderr):
+            yield ray
     except ray.exceptions.RayError as error:
         text = " ".join(str(error).split())[:300]
         raise CCSRError(f"the cluster gave up: {text}", hint="run again: what is done is kept") from error

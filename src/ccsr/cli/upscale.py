@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ccsr.cli import published, terminal
 from ccsr.cli.arguments import Command, Parser, given
@@ -77,9 +78,12 @@ def run(arguments: argparse.Namespace, load_pipeline: "Callable[[UpscaleOptions]
         tasks, quiet=arguments.quiet, verbose=arguments.verbose, progress=not arguments.no_progress
     )
 
+    # Kept, as an engine that speaks for itself is given another one to speak on.
+    results = sys.stdout
+
     def listen(event: "Event") -> None:
         if arguments.json and isinstance(event, runner.Finished):
-            _print_json(event.record.as_json())
+            _print_json(event.record.as_json(), results)
         reporter(event)
 
     try:
@@ -94,12 +98,12 @@ def run(arguments: argparse.Namespace, load_pipeline: "Callable[[UpscaleOptions]
         reporter.close()
     reporter.end(summary)
     if arguments.json:
-        _print_json(summary.as_json())
+        _print_json(summary.as_json(), results)
     return 130 if summary.interrupted else 1 if summary.failed else 0
 
 
-def _print_json(line: dict[str, Any]) -> None:
-    print(json.dumps(line), flush=True)
+def _print_json(line: dict[str, Any], file: TextIO | None = None) -> None:
+    print(json.dumps(line), file=file, flush=True)
 
 
 def _estimate(tasks: "Sequence[Task]") -> float:
