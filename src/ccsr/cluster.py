@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ccsr.errors import CCSRError, MissingExtraError, OptionError
@@ -80,7 +80,7 @@ def _spread(
     teller: "runner.Teller",
 ) -> None:
     waiting = {work.numbered[0]: work for work in claimed}
-    with _connected(address) as ray:
+    with _mute_stdout(), _connected(address) as ray:
         plan = claimed[0].facts.plan
         resources = ray.cluster_resources()
         on_gpu = plan.device.startswith("cuda")
@@ -105,7 +105,10 @@ def _spread(
 
 @contextmanager
 def _mute_stdout() -> Iterator[None]:
-    """Inside, what anybody writes to the process's standard output is lost: Ray greets there, where results go."""
+    """Inside, what anybody writes to the process's standard output is lost: Ray and its libraries speak there.
+
+    Who has results to write there keeps a descriptor of their own.
+    """
     sys.stdout.flush()
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -142,8 +145,7 @@ def _connected(address: str) -> Iterator[Any]:
     where = {"include_dashboard": False} if address == "local" else {"address": address}
     try:
         _knock(address)
-        with _mute_stdout():
-            ray.init(log_to_driver=False, logging_level="ERROR", **where)
+        ray.init(log_to_driver=False, logging_level="ERROR", **where)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         text = " ".join(str(error).split())[:200]
         raise OptionError(f"no cluster answers at {address}: {text}", hint="local is this machine") from error
@@ -151,9 +153,7 @@ def _connected(address: str) -> Iterator[Any]:
         ray.data.DataContext.get_current().enable_progress_bars = False
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        # What Ray has to say of a lost worker is not a result.
-        with redirect_stdout(sys.stderr):
-            yield ray
+        yield ray
     except ray.exceptions.RayError as error:
         text = " ".join(str(error).split())[:300]
         raise CCSRError(f"the cluster gave up: {text}", hint="run again: what is done is kept") from error

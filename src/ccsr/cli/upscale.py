@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -78,8 +79,8 @@ def run(arguments: argparse.Namespace, load_pipeline: "Callable[[UpscaleOptions]
         tasks, quiet=arguments.quiet, verbose=arguments.verbose, progress=not arguments.no_progress
     )
 
-    # Kept, as an engine that speaks for itself is given another one to speak on.
-    results = sys.stdout
+    # A cluster's engine speaks on standard output too, and is muted there: results get a way of their own.
+    results = os.fdopen(os.dup(1), "w", encoding="utf-8") if options.cluster else sys.stdout
 
     def listen(event: "Event") -> None:
         if arguments.json and isinstance(event, runner.Finished):
