@@ -52,7 +52,9 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"color", "data", "features", "networks", "plan", "sampler", "weights"},
     "jobs": {"images", "plan", "pipeline", "resample", "stability", "stability_map", "weights"},
     "evaluate": {"data", "images", "metrics", "stability", "stability_map"},
+    "cluster": {"jobs"},
     "cli": {
+        "cluster",
         "data",
         "evaluate",
         "images",
