@@ -18,7 +18,7 @@ $(CORE): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,text]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,text,compare]'
 	touch $@ $(CORE)
 
 test: $(DEV)
@@ -33,7 +33,7 @@ EXTRAS := .venv-extras/.installed
 $(EXTRAS): pyproject.toml constraints-extras.txt
 	$(PYTHON) -m venv .venv-extras
 	.venv-extras/bin/pip install --quiet --disable-pip-version-check -c constraints-extras.txt -e '.[metrics]' \
-	    torchvision pyiqa pytest
+	    torchvision pyiqa spandrel pytest
 	touch $@
 
 test-extras: $(EXTRAS)

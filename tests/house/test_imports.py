@@ -51,7 +51,8 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"color", "data", "networks", "sampler", "weights"},
     "jobs": {"images", "plan", "pipeline", "resample", "stability", "stability_map", "weights"},
     "evaluate": {"data", "images", "metrics", "stability", "stability_map"},
-    "cli": {"data", "evaluate", "images", "jobs", "metrics", "pipeline", "plan", "verify", "weights"},
+    "compare": {"data", "evaluate", "images", "metrics", "stability", "stability_map", "weights"},
+    "cli": {"compare", "data", "evaluate", "images", "jobs", "metrics", "pipeline", "plan", "verify", "weights"},
     "__main__": {"cli"},
     "__init__": {"pipeline"},
 }

@@ -14,6 +14,7 @@ COMMANDS = {
     "upscale": "enlarge and restore a picture, several, or folders",
     "samples": "several results of one picture, and where they differ",
     "evaluate": "metrics and stability of results, against ground truth",
+    "compare": "many methods on one test set: a table and a report",
     "data": "check that a test set or a training set is complete",
     "models": "list, inspect, verify and pack models",
     "verify": "replay recorded reference values through this installation",
