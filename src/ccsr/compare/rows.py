@@ -113,7 +113,7 @@ def _shortfall(failures: dict[str, str]) -> str | None:
     if not failures:
         return None
     name, why = next(iter(failures.items()))
-    return f"{len(failures)} pictures failed, {name}: {why}"
+    return f"{len(failures)} picture{'' if len(failures) == 1 else 's'} failed, {name}: {why}"
 
 
 def _made(

@@ -1,5 +1,6 @@
 """A comparison as a table: cells with their marks, whatever form they are printed in afterwards."""
 
+import math
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,9 +10,12 @@ from typing import Any, Literal
 from ccsr.compare.measure import Figure
 from ccsr.compare.printed import PrintedRow
 from ccsr.compare.rows import Comparison, Row
+from ccsr.data.layouts import KNOWN_SIZES
 from ccsr.metrics import Metric
 
 NOT_AVAILABLE = "not available"
+PAPER_RUNS = 10
+"""Runs behind each printed value (paper IV-B)."""
 RANKED = 2
 """Best and second best are marked."""
 
@@ -154,13 +158,13 @@ def _line(
     one_run = "one run" if scores and scores.runs == 1 else NOT_AVAILABLE
     cells.append(Cell(one_run) if lstd is None else Cell(f"{lstd.mean:.4f}", lstd.mean, other_marks[0]))
     how = (notes.number(f"Time: {cost.how}"),) if cost.how else ()
-    for value, rank, digits in (
-        (cost.seconds, other_marks[1], 3), (cost.load, None, 2), (cost.first, None, 3),
-        (_megabytes(row), other_marks[2], 0),
-    ):  # fmt: skip
-        cells.append(Cell(NOT_AVAILABLE) if value is None else Cell(f"{value:.{digits}f}", value, rank))
-    if how:
-        cells[-4] = Cell(cells[-4].text, cells[-4].value, cells[-4].rank, how)
+    megabytes = _megabytes(row)
+    cells += [
+        _number(cost.seconds, _seconds(cost.seconds), other_marks[1], how),
+        _number(cost.load, _seconds(cost.load)),
+        _number(cost.first, _seconds(cost.first)),
+        _number(megabytes, f"{megabytes or 0:.0f}", other_marks[2]),
+    ]
     about = []
     if row.method.source:
         about.append(notes.number(row.method.source))
@@ -171,7 +175,8 @@ def _line(
 
 def _printed_line(printed: PrintedRow, metrics: Sequence[Metric], notes: _Notes, before: str = "") -> Line:
     absent = Cell(NOT_AVAILABLE)
-    cells = [absent, absent, Cell(str(printed.steps), printed.steps), absent]
+    size = KNOWN_SIZES[printed.dataset.lower()]
+    cells = [Cell(str(size), size), Cell(str(PAPER_RUNS), PAPER_RUNS), Cell(str(printed.steps), printed.steps), absent]
     for name in [*(metric.name for metric in metrics), "lstd"]:
         value = printed.value(name)
         if value is None:
@@ -182,8 +187,15 @@ def _printed_line(printed: PrintedRow, metrics: Sequence[Metric], notes: _Notes,
     return Line(before + printed.title, "printed", [*cells, absent, absent, absent, absent])
 
 
-def _number(value: float | None, text: str) -> Cell:
-    return Cell(NOT_AVAILABLE) if value is None else Cell(text, value)
+def _number(value: float | None, text: str, rank: int | None = None, notes: tuple[int, ...] = ()) -> Cell:
+    return Cell(NOT_AVAILABLE) if value is None else Cell(text, value, rank, notes)
+
+
+def _seconds(value: float | None) -> str:
+    """Three digits that count."""
+    if not value:
+        return "0"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
 def _count(number: int) -> str:
