@@ -83,7 +83,10 @@ def test_from_configuration_to_report(home: Path, capsys: pytest.CaptureFixture[
     )
     assert methods["finished"]["metrics"]["psnr"] == pytest.approx({"mean": finished.mean(), "gstd": gstd(finished)})
     bicubic = [
-        psnr(np.asarray(Image.open(home / f"set/LR/{n}.webp").convert("RGB").resize((48, 32), Image.Resampling.BICUBIC)), gt[n])
+        psnr(
+            np.asarray(Image.open(home / f"set/LR/{n}.webp").convert("RGB").resize((48, 32), Image.Resampling.BICUBIC)),
+            gt[n],
+        )
         for n in "abc"
     ]
     assert methods["bicubic"]["metrics"]["psnr"] == pytest.approx({"mean": np.mean(bicubic), "gstd": None})

@@ -33,7 +33,7 @@ def test_a_row_of_two_tables_is_told_apart() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(OptionError, match="no data set 'Set5' .dataset: DIV2K or DrealSR or RealSR"):
+    with pytest.raises(OptionError, match=r"no data set 'Set5' \(dataset: DIV2K or DrealSR or RealSR\)"):
         printed.find_row("CCSR-S1", "Set5")
 
 

@@ -30,7 +30,7 @@ LAYOUTS = {
 }
 """What each program writes below its output folder, read in its source."""
 
-ENTRIES = [entry for entry in yaml.safe_load(TEMPLATES.read_text(encoding="utf-8"))["methods"]]
+ENTRIES = yaml.safe_load(TEMPLATES.read_text(encoding="utf-8"))["methods"]
 COMMANDS = [entry for entry in ENTRIES if entry["kind"] == "command"]
 
 

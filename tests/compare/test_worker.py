@@ -86,7 +86,9 @@ def test_spandrel_models_run_under_the_other_interpreter(
     assert np.array_equal(made, np.clip(lq + 51.0, 0, 255).astype(np.uint8))
 
 
-def test_a_broken_library_is_told_by_its_last_line(test_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_library_is_told_by_its_last_line(
+    test_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "spandrel.py").write_text("raise ImportError('torchvision is not there')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     weights = tmp_path / "net.safetensors"

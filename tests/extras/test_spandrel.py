@@ -1,4 +1,4 @@
-"""The architectures of the paper's GAN rivals through spandrel, as small random models, in the environment that has it."""
+"""The architectures of the paper's GAN rivals through spandrel, as small random models."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.extras
 spandrel = pytest.importorskip("spandrel", reason="run by make test-extras")
 
 from safetensors.torch import save_file  # noqa: E402
-from spandrel.architectures.ESRGAN import RRDBNet  # noqa: E402
+from spandrel.architectures.ESRGAN import ESRGAN  # noqa: E402
 from spandrel.architectures.SwinIR import SwinIR  # noqa: E402
 
 from ccsr.compare.config import Config  # noqa: E402
@@ -26,7 +26,7 @@ from helpers import write_picture  # noqa: E402
 
 def rrdb() -> Any:
     """Real-ESRGAN and BSRGAN: the same network, trained differently."""
-    return RRDBNet(num_filters=8, num_blocks=2, scale=4, shuffle_factor=None)
+    return ESRGAN(num_filters=8, num_blocks=2, scale=4, shuffle_factor=None)
 
 
 def swinir(upsampler: str) -> Any:
@@ -65,7 +65,7 @@ def test_a_random_model_of_the_architecture(name: str, suffix: str, tmp_path: Pa
     with torch.inference_mode():
         padded = torch.nn.functional.pad(torch.from_numpy(lq), (0, 4, 0, 0), mode="reflect")
         wanted = model(padded if name.startswith("swinir") else torch.from_numpy(lq))[0, :, :64, :80]
-    made = np.asarray(Image.open(tmp_path / "out" / "methods" / name / "results" / "0.png"), float)
+    made = np.asarray(Image.open(row.results / "0.png"), float)
     # The library moves single roundings.
     assert np.abs(made - (wanted.clamp(0, 1) * 255).permute(1, 2, 0).numpy()).max() <= 1
 
@@ -74,7 +74,6 @@ def test_the_worker_needs_no_ccsr(tmp_path: Path) -> None:
     from ccsr.compare import worker
 
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    code = "import runpy, sys; sys.modules['ccsr'] = None; sys.argv = ['w']; runpy.run_path(sys.argv[0] or '')"
     code = f"import runpy, sys; sys.modules['ccsr'] = None; runpy.run_path({str(worker.__file__)!r}, run_name='w')"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -22,7 +22,9 @@ def terminal(tables: Sequence[Table], heading: Sequence[str]) -> str:
         widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
         out += ["", f"{table.title}; * best, + second best, n/a not available"]
         for name, *texts in grid:
-            out.append("  ".join([name.ljust(widths[0]), *(t.rjust(w) for t, w in zip(texts, widths[1:], strict=True))]))
+            out.append(
+                "  ".join([name.ljust(widths[0]), *(t.rjust(w) for t, w in zip(texts, widths[1:], strict=True))])
+            )
         out += [f"{line.name}: {line.problem}" for line in table.lines if line.problem]
         out += [f"[{number}] {note}" for number, note in enumerate(table.notes, 1)]
     return "\n".join(out)
@@ -75,7 +77,13 @@ def latex(tables: Sequence[Table], heading: Sequence[str]) -> str:
     """`tabular` environments; best in bold, second best underlined."""
     out = [f"% {line}" for line in heading]
     for table in tables:
-        out += ["", r"\begin{table*}", r"\centering", rf"\caption{{{_tex(table.title)}}}", r"\resizebox{\textwidth}{!}{%"]
+        out += [
+            "",
+            r"\begin{table*}",
+            r"\centering",
+            rf"\caption{{{_tex(table.title)}}}",
+            r"\resizebox{\textwidth}{!}{%",
+        ]
         out += [rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}", r"\hline"]
         out += [" & ".join(["Method", *map(_tex, table.columns)]) + r" \\", r"\hline"]
         for line in table.lines:

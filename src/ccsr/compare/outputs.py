@@ -25,6 +25,7 @@ def find_outputs(folder: Path, names: Iterable[str], pattern: str | None = None)
     """
     wanted = {name: name for name in names}
     by_key = {stem_key(name): name for name in wanted}
+    files: list[tuple[Path, str | None]]
     if pattern is not None:
         files = [(p, name) for name in wanted for p in sorted(folder.glob(pattern.replace("{name}", _literal(name))))]
     else:
@@ -35,7 +36,13 @@ def find_outputs(folder: Path, names: Iterable[str], pattern: str | None = None)
         number = next((int(part.removeprefix("sample")) for part in parts[:-1] if RUN.fullmatch(part)), None)
         stem = parts[-1]
         nested = "__".join(part for part in parts if not RUN.fullmatch(part))
-        name = known or wanted.get(nested) or wanted.get(stem) or by_key.get(stem_key(nested)) or by_key.get(stem_key(stem))
+        name = (
+            known
+            or wanted.get(nested)
+            or wanted.get(stem)
+            or by_key.get(stem_key(nested))
+            or by_key.get(stem_key(stem))
+        )
         if name is None and (tail := _NUMBER.search(stem)):
             shorter = stem[: tail.start()]
             name = wanted.get(shorter) or by_key.get(stem_key(shorter))
@@ -50,7 +57,9 @@ def find_outputs(folder: Path, names: Iterable[str], pattern: str | None = None)
             )  # fmt: skip
         run[name] = path
     if not runs:
-        raise CCSRError("holds no result of any picture", path=folder, hint="outputs: '{name}_out.png' says their names")
+        raise CCSRError(
+            "holds no result of any picture", path=folder, hint="outputs: '{name}_out.png' says their names"
+        )
     return [runs[number] for number in sorted(runs)]
 
 

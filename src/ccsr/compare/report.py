@@ -28,9 +28,13 @@ def report(comparison: Comparison, tables: Sequence[Table], heading: Sequence[st
     try:
         import jinja2
     except ImportError as error:
-        raise MissingExtraError("Jinja2 is not installed", hint="pip install 'ccsr[compare]', or --no-report") from error
+        raise MissingExtraError(
+            "Jinja2 is not installed", hint="pip install 'ccsr[compare]', or --no-report"
+        ) from error
     page = resources.files("ccsr.compare").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
     sheets: list[Sheet] = [sheet(comparison, name) for name in chosen_names(comparison)]
     return environment.from_string(page).render(
         title=comparison.config.title or comparison.config.dataset or "Comparison",
@@ -53,14 +57,18 @@ def charts(comparison: Comparison) -> list[dict[str, Any]]:
     drawn = []
     if fidelity and perception:
         both = _points(comparison, lambda row: _value(comparison, row, fidelity), perception)
-        drawn.append((f"Fidelity ({fidelity.title}) against perception ({perception.title})", both, _axis(fidelity), perception))
+        drawn.append(
+            (f"Fidelity ({fidelity.title}) against perception ({perception.title})", both, _axis(fidelity), perception)
+        )
     seconds = Axis("seconds per picture", "lower", is_log=True)
     for metric in (fidelity, perception):
         if metric:
             points = _points(comparison, lambda row: row.cost.seconds or None, metric)
             drawn.append((f"Time against {metric.title}", points, seconds, metric))
     return [
-        {"title": title, "svg": scatter(points, x, _axis(metric))} for title, points, x, metric in drawn if len(points) > 1
+        {"title": title, "svg": scatter(points, x, _axis(metric))}
+        for title, points, x, metric in drawn
+        if len(points) > 1
     ]
 
 

@@ -116,9 +116,7 @@ def _shortfall(failures: dict[str, str]) -> str | None:
     return f"{len(failures)} picture{'' if len(failures) == 1 else 's'} failed, {name}: {why}"
 
 
-def _made(
-    method: Method, config: Config, pictures: Pictures, home: Path, tell: Tell
-) -> Made:
+def _made(method: Method, config: Config, pictures: Pictures, home: Path, tell: Tell) -> Made:
     """Results on disk, with their cost over this call and earlier ones."""
     runs = method.runs(config.samples)
     settings = {k: v for k, v in dataclasses.asdict(method).items() if k not in ("name", "paper", "source")}

@@ -210,12 +210,13 @@ def _megabytes(row: Row) -> float | None:
 def heading(comparison: Comparison) -> list[str]:
     """What the figures hang on, as plain sentences."""
     config = comparison.config
-    protocol = config.protocol
+    pictures, runs = plural(len(comparison.pictures.inputs), "picture"), plural(config.samples, "run")
+    threads = plural(config.threads, "thread") if config.threads else "all threads"
     lines = [
-        f"{config.title or config.dataset or 'Comparison'}: {plural(len(comparison.pictures.inputs), 'picture')}, preset"
-        f" {protocol.name} (border {protocol.border}), up to {plural(config.samples, 'run')}, seeds from {config.seed}.",
-        f"Measured on {machine()}, {plural(config.threads, 'thread') if config.threads else 'all threads'}; memory is that of"
-        " the method's process on the host. Times are those of this machine alone and hang on what else it does.",
+        f"{config.title or config.dataset or 'Comparison'}: {pictures}, preset {config.preset} (border"
+        f" {config.protocol.border}), up to {runs}, seeds from {config.seed}.",
+        f"Measured on {machine()}, {threads}; memory is that of the method's process on the host. Times are those of"
+        " this machine alone and hang on what else it does.",
     ]
     if any(row.printed for row in comparison.rows):
         lines.append(

@@ -67,7 +67,9 @@ class Cost:
         if self.seconds is None:  # nothing was left to do
             return earlier
         peaks = [peak for peak in (self.peak_bytes, earlier.peak_bytes) if peak is not None]
-        return Cost(self.load, self.first, [*earlier.each, *self.each], max(peaks, default=None), self.how or earlier.how)
+        return Cost(
+            self.load, self.first, [*earlier.each, *self.each], max(peaks, default=None), self.how or earlier.how
+        )
 
 
 @dataclass

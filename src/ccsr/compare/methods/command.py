@@ -44,7 +44,9 @@ class Command(Method):
         """The template must take inputs and outputs, and know its fields."""
         found = {name for word in self._words() for name in _FIELD.findall(word)}
         for name in sorted(found - set(FIELDS)):
-            raise OptionError(f"{self.name}: {{{name}}} is no field of a command", hint=f"there are {', '.join(FIELDS)}")
+            raise OptionError(
+                f"{self.name}: {{{name}}} is no field of a command", hint=f"there are {', '.join(FIELDS)}"
+            )
         for name in ("lr", "out"):
             if name not in found:
                 raise OptionError(f"{self.name}: the command has no {{{name}}}", hint="{lr} and {out} are folders")

@@ -29,4 +29,3 @@ class Folder(Method):
         shutil.rmtree(job.results, ignore_errors=True)
         place(found, job.results)
         return Made()
-

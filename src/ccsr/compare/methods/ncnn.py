@@ -23,7 +23,9 @@ class Ncnn(Method):
 
     def identity(self) -> tuple[int, ...]:
         """Sizes and times of both files."""
-        return tuple(n for path in self._files() if path.exists() for n in (path.stat().st_size, path.stat().st_mtime_ns))
+        return tuple(
+            n for path in self._files() if path.exists() for n in (path.stat().st_size, path.stat().st_mtime_ns)
+        )
 
     def make(self, job: Job) -> Made:
         """Run it in the worker."""
