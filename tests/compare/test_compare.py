@@ -196,6 +196,29 @@ def test_the_table_goes_into_a_page(home: Path, capsys: pytest.CaptureFixture[st
     assert "error: empty.md: has no place for a table" in capsys.readouterr().err
 
 
+def test_what_cannot_be_measured_is_not_available(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CCSR_METRIC_WEIGHTS", raising=False)
+    config = home / "compare.yaml"
+    config.write_text(config.read_text().replace("[psnr, ssim, l1]", "[psnr, lpips]"))
+    assert compared("-q", "--only", "bicubic,SeeSR", "--no-report") == 0
+    text = (home / "out" / "table.md").read_text()
+    (bicubic,) = [line for line in text.splitlines() if line.startswith("| bicubic |")]
+    assert "| not available [1] |" in bicubic
+    assert "- [1] LPIPS: " in text
+    (printed,) = [line for line in text.splitlines() if "Table V: SeeSR-S3" in line]
+    assert "| 0.3782 / 0.0263 |" in printed
+
+
+def test_latex_commands_are_kept_out_of_names() -> None:
+    from ccsr.compare import forms
+    from ccsr.compare.table import Cell, Line, Table
+
+    table = Table("50% of A_B", ["PSNR ↑"], [Line("a\\b{c}", "measured", [Cell("< 1", 1.0, 2, (3,))])], [])
+    text = forms.latex([table], [])
+    assert r"\caption{50\% of A\_B}" in text
+    assert r"a\textbackslash{}b\{c\} & \underline{$<$ 1}\textsuperscript{3} \\" in text
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -54,7 +54,8 @@ def scatter(points: Sequence[Point], x: Axis, y: Axis) -> str:
         f'<text class="title" transform="translate(13 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)"'
         f' text-anchor="middle">{escape(y_title)}</text>'
     )
-    taken: list[tuple[float, float, float]] = []
+    # Names keep off points and off other names: (left, line, width).
+    taken = [(place_x(point.x) - 5, place_y(point.y) + 4, 10.0) for point in points]
     for point in sorted(points, key=lambda p: place_y(p.y)):
         at_x, at_y = place_x(point.x), place_y(point.y)
         width = 6.6 * len(point.label)

@@ -8,6 +8,16 @@ from pathlib import Path
 from ccsr.compare.table import NOT_AVAILABLE, Cell, Line, Table
 from ccsr.errors import OptionError
 
+_TEX = {
+    **{letter: f"\\{letter}" for letter in "&%#_${}"},
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": "$<$",
+    ">": "$>$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+}
 BEGIN, END = "<!-- ccsr compare: begin -->", "<!-- ccsr compare: end -->"
 
 
@@ -104,11 +114,7 @@ def _tex_cell(cell: Cell) -> str:
 
 
 def _tex(text: str) -> str:
-    for plain, command in {"\\": r"\textbackslash{}", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}.items():
-        text = text.replace(plain, command)
-    for letter in "&%#_":
-        text = text.replace(letter, f"\\{letter}")
-    return text
+    return "".join(_TEX.get(letter, letter) for letter in text)
 
 
 def insert_into(path: Path, text: str) -> None:

@@ -33,16 +33,18 @@ def run(
     on_line: Callable[[str], None] = lambda line: None,
     accepted: Sequence[int] = (0,),
 ) -> Ended:
-    """Run a program, without a shell; what it prints goes to `log`, and each line of stdout to `on_line`.
+    """Run a program, without a shell; what it prints goes to `log`, its stderr to `LOG.stderr`.
+
+    Each line of stdout goes to `on_line` too.
 
     Raises:
         CCSRError: it cannot be started, or ends with a code that is not `accepted`: its last line is the reason.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.perf_counter()
-    with log.open("w", encoding="utf-8", errors="replace") as out:
+    complaints = log.with_suffix(".stderr")
+    with log.open("w", encoding="utf-8", errors="replace") as out, complaints.open("wb") as err:
         out.write(" ".join(words) + "\n")
-        out.flush()
         try:
             process = subprocess.Popen(  # noqa: S603 # what the user's own configuration names
                 list(words),
@@ -50,7 +52,7 @@ def run(
                 env={**os.environ, **(environment or {})},
                 stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=out,
+                stderr=err,
                 text=True,
                 encoding="utf-8",
                 errors="replace",
@@ -74,15 +76,16 @@ def run(
                 process.wait()
             peak = memory.stop()
     if code not in accepted:
-        raise CCSRError(f"ended with code {code}: {_reason(log)}", path=Path(words[0]).name, hint=f"see {log}")
+        why = _last_line(complaints, 0) or _last_line(log, 1) or "it printed nothing"
+        raise CCSRError(f"ended with code {code}: {why}", path=Path(words[0]).name, hint=f"see {complaints}")
     return Ended(time.perf_counter() - begin, peak)
 
 
-def _reason(log: Path) -> str:
-    """The last line that says something."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[1:]]
+def _last_line(path: Path, skip: int) -> str:
+    """The last line that says something, but for `skip` lines at the beginning."""
+    lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[skip:]]
     said = [line for line in lines if line]
-    return said[-1][:200] if said else "it printed nothing"
+    return said[-1][:200] if said else ""
 
 
 class _Memory:

@@ -14,6 +14,7 @@ from ccsr.data.layouts import KNOWN_SIZES
 from ccsr.metrics import Metric
 
 NOT_AVAILABLE = "not available"
+MILLISECOND = 0.001
 PAPER_RUNS = 10
 """Runs behind each printed value (paper IV-B)."""
 RANKED = 2
@@ -192,9 +193,9 @@ def _number(value: float | None, text: str, rank: int | None = None, notes: tupl
 
 
 def _seconds(value: float | None) -> str:
-    """Three digits that count."""
-    if not value:
-        return "0"
+    """Three digits that count; what is below a millisecond is not told apart."""
+    if not value or value < MILLISECOND:
+        return "< 0.001"
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
