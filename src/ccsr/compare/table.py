@@ -15,6 +15,7 @@ from ccsr.metrics import Metric
 
 NOT_AVAILABLE = "not available"
 MILLISECOND = 0.001
+PAPER_PRESET = "ccsr"
 PAPER_RUNS = 10
 """Runs behind each printed value (paper IV-B)."""
 RANKED = 2
@@ -221,8 +222,9 @@ def heading(comparison: Comparison) -> list[str]:
     ]
     if any(row.printed for row in comparison.rows):
         lines.append(
-            "Lines 'paper' are printed values of the full CCSR study, beside our line and not a measurement of it; the"
-            " paper's times and parameters are not in hand."
+            "Lines 'paper' are values that the paper prints, beside our line and not a measurement of it; its times and"
+            " parameters are not in hand."
+            + ("" if config.preset == PAPER_PRESET else f" The paper measures as preset {PAPER_PRESET} does.")
         )
     return lines
 
