@@ -18,7 +18,7 @@ $(CORE): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,serve,text,ray]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,compare,ray,serve,text]'
 	touch $@ $(CORE)
 
 test: $(DEV)
@@ -38,7 +38,7 @@ EXTRAS := .venv-extras/.installed
 $(EXTRAS): pyproject.toml constraints-extras.txt
 	$(PYTHON) -m venv .venv-extras
 	.venv-extras/bin/pip install --quiet --disable-pip-version-check -c constraints-extras.txt -e '.[metrics]' \
-	    torchvision pyiqa pytest
+	    torchvision pyiqa spandrel pytest
 	touch $@
 
 test-extras: $(EXTRAS)

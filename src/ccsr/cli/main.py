@@ -15,6 +15,7 @@ COMMANDS = {
     "upscale": "enlarge and restore a picture, several, or folders",
     "samples": "several results of one picture, and where they differ",
     "evaluate": "metrics and stability of results, against ground truth",
+    "compare": "many methods on one test set: a table and a report",
     "degrade": "make low-quality pictures of good ones, in pairs",
     "train": "train a model, or a stage of one, on your pictures",
     "data": "check that a test set or a training set is complete",
