@@ -42,7 +42,7 @@ def workers_of(process: "subprocess.Popen[str]") -> list[int]:
     found = []
     for child in psutil.Process(process.pid).children(recursive=True):
         try:
-            if "Actor" in " ".join(child.cmdline()) or "ray::Map" in " ".join(child.cmdline()):
+            if "MapWorker" in " ".join(child.cmdline()):
                 found.append(child.pid)
         except psutil.Error:
             continue
