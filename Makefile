@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: demo lint test test-long test-browser test-extras docs clean
+.PHONY: demo lint test test-long test-browser test-extras docs audit clean
 
 # The main job on a photograph that ships with scikit-image: degrade, upscale with nano, write a comparison.
 demo: $(CORE)
@@ -18,7 +18,7 @@ $(CORE): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,serve,text]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,compare,ray,serve,text]'
 	touch $@ $(CORE)
 
 test: $(DEV)
@@ -38,7 +38,7 @@ EXTRAS := .venv-extras/.installed
 $(EXTRAS): pyproject.toml constraints-extras.txt
 	$(PYTHON) -m venv .venv-extras
 	.venv-extras/bin/pip install --quiet --disable-pip-version-check -c constraints-extras.txt -e '.[metrics]' \
-	    torchvision pyiqa pytest
+	    torchvision pyiqa spandrel pytest
 	touch $@
 
 test-extras: $(EXTRAS)
@@ -52,6 +52,11 @@ lint: $(DEV)
 # Rewrites the generated pages; a test holds them against the code.
 docs: $(DEV)
 	$(BIN)/python docs/generate.py
+
+# Known vulnerabilities of the pinned versions. Needs a service of the network, and says so where there is none.
+audit: | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --disable-pip --no-deps -r constraints.txt
 
 clean:
 	rm -rf $(VENV) .venv-extras build dist demo

@@ -49,6 +49,7 @@ def _hashes(folder: Path) -> dict[Path, str]:
     return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 def test_the_corpus_is_large_and_wide(ran: Ran) -> None:
     kinds = [case.kind for case in ran[0].values()]
     assert len(kinds) >= 400
@@ -56,6 +57,7 @@ def test_the_corpus_is_large_and_wide(ran: Ran) -> None:
     assert min(kinds.count(kind) for kind in set(kinds)) >= 10
 
 
+@pytest.mark.slow
 def test_every_file_comes_out_as_declared(ran: Ran) -> None:
     written, run = ran
     assert run["code"] == 1
@@ -93,6 +95,7 @@ def _fault(case: Case, record: dict[str, Any], desk: Path) -> str | None:
     return f"{', '.join(wrong)}: {stored.bands} bands of {stored.format}" if wrong else None
 
 
+@pytest.mark.slow
 def test_nothing_but_results_is_written_and_no_input_is_touched(ran: Ran) -> None:
     _, run = ran
     assert run["before"] == run["after"]
@@ -102,6 +105,7 @@ def test_nothing_but_results_is_written_and_no_input_is_touched(ran: Ran) -> Non
     assert found > results
 
 
+@pytest.mark.slow
 def test_one_line_for_each_failure_and_no_traceback(ran: Ran) -> None:
     _, run = ran
     failed = [r for r in run["records"].values() if r["status"] == "failed"]
@@ -112,6 +116,7 @@ def test_one_line_for_each_failure_and_no_traceback(ran: Ran) -> None:
     assert run["summary"]["done"] == len(run["records"]) - len(failed)
 
 
+@pytest.mark.slow
 def test_the_next_run_skips_all_that_is_done_and_fails_the_same(
     ran: Ran, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -313,6 +318,7 @@ def test_whatever_is_given_as_options_is_taken_or_refused_in_one_line(values: di
         assert options.digest() == UpscaleOptions.from_mapping(values).digest()
 
 
+@pytest.mark.slow
 def test_memory_and_open_files_do_not_grow(ran: Ran) -> None:
     """Every file of the corpus is opened again and again in this process."""
     from ccsr import images

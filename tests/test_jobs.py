@@ -489,3 +489,28 @@ def test_a_batch_that_fails_is_tried_one_by_one(tmp_path: Path, desk: Desk) -> N
     assert counts(desk.run(tmp_path / "in", batch_size=3)) == (2, 0, 1)
     assert [r.status for r in desk.records] == ["done", "failed", "done"]
     assert counts(desk.run(tmp_path / "in", batch_size=3)) == (1, 2, 0)
+
+
+def test_claims_made_together_are_entered_at_once_or_not_at_all(tmp_path: Path) -> None:
+    entries = [Entry(Path(f"{n}.png"), 10, 1, "options", "model") for n in range(500)]
+    outputs = [tmp_path / f"{n}.png" for n in range(500)]
+    with Journal(tmp_path) as journal, Journal(tmp_path) as other:
+
+        def stopped() -> None:
+            with journal.together():
+                assert journal.claim(outputs[0], entries[0]) == "claimed"
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            stopped()
+        assert journal.state_of(outputs[0], entries[0]) is None
+        with journal.together():
+            assert {journal.claim(o, e) for o, e in zip(outputs, entries, strict=True)} == {"claimed"}
+            assert other.state_of(outputs[0], entries[0]) is None
+        assert {other.claim(o, e) for o, e in zip(outputs, entries, strict=True)} == {"taken"}
+        journal.finish(outputs[0], 1.0)
+        outputs[0].write_bytes(b"")
+        assert other.claim(outputs[0], entries[0]) == "done"
+    with Journal(tmp_path) as journal:
+        assert journal.claim(outputs[1], entries[1]) == "resumed"
+    assert {p.name for p in tmp_path.iterdir()} == {JOURNAL_NAME, "0.png"}

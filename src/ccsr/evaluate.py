@@ -46,6 +46,8 @@ class Evaluation:
     """Metrics that could not be computed, and why."""
     skipped: list[Path] = field(default_factory=list)
     """Files without a partner."""
+    lstd_of: dict[str, float] = field(default_factory=dict)
+    """L-STD of each picture; empty for a single run."""
 
     def mean(self, name: str) -> float:
         """Mean of a metric over pictures and runs."""
@@ -146,6 +148,7 @@ def evaluate(
     of_sets = [m for m in metrics if m.name in scorers and m.of_set]
     if of_sets:
         scores |= _set_scores(of_sets, scorers, pairings, names)
+    stability = meter.result()
     lonely = sorted({path for pairing in pairings for path in pairing.without_partner})
     return Evaluation(
         protocol=protocol,
@@ -153,10 +156,11 @@ def evaluate(
         runs=runs,
         scores=scores,
         images=names,
-        lstd=meter.result().lstd if len(runs) > 1 else None,
+        lstd=stability.lstd if len(runs) > 1 else None,
         medoids=medoids,
         missing=missing,
         skipped=lonely,
+        lstd_of=stability.per_image if len(runs) > 1 else {},
     )
 
 

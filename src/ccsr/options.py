@@ -282,6 +282,14 @@ class UpscaleOptions:
         maximum=256,
         doors=LOCAL_DOORS,
     )
+    cluster: str | None = _option(
+        None,
+        "do the job over a Ray cluster: its address, or local for this machine's devices (extra ray)",
+        "machine",
+        unit="ADDRESS|local",
+        doors=("cli",),
+        affects_bytes=False,
+    )
     compat: str = _option(
         "none",
         "option values of the published programs, for comparisons",
@@ -373,6 +381,8 @@ class UpscaleOptions:
             raise OptionError("--t-max and --t-min need --T", hint="for instance --T 6 --t-max 2/3 --t-min 1/2")
         if self.stability_map and self.samples < 2:
             raise OptionError("--stability-map compares several results", hint="add --samples 10")
+        if self.cluster and self.batch_size > 1:
+            raise OptionError("--cluster computes pictures one by one", hint="leave out --batch-size")
         if self.negative_prompt is not None and self.guidance <= 1:
             raise OptionError("--negative-prompt has no effect at guidance 1", hint="add --guidance 4.5")
         return self

@@ -83,6 +83,12 @@ def test_sources_follow_one_another_and_a_cache_changes_nothing(folder: Path, tm
     assert cached.read(2)[0].shape == (5, 9, 3)
 
 
+def test_a_cache_that_cannot_be_written_only_costs_time(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("no folder")
+    pictures = Pictures.open([SourceConfig(folder=str(folder))], tmp_path / "cache")
+    assert pictures.read(0)[0].shape == (8, 12, 3)
+
+
 def test_pixels_are_upright_and_eight_bit(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter

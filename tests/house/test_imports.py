@@ -52,7 +52,11 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"color", "data", "features", "networks", "plan", "sampler", "weights"},
     "jobs": {"images", "plan", "pipeline", "resample", "stability", "stability_map", "weights"},
     "evaluate": {"data", "images", "metrics", "stability", "stability_map"},
+    "compare": {"data", "evaluate", "images", "metrics", "stability", "stability_map", "weights"},
+    "cluster": {"jobs"},
     "cli": {
+        "cluster",
+        "compare",
         "data",
         "evaluate",
         "images",

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ccsr import CCSRPipeline
-from ccsr.features import SqueezeNetFeatures
 from ccsr.networks.vit import ViT
 from ccsr.training.config import PretrainConfig, resolve
 from ccsr.training.run import train
@@ -40,7 +39,6 @@ def judges(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     torch.manual_seed(0)
     vit = ViT(width=16, depth=4, patch=8, patches=16, inner=32, scaled=True)
     save_file(vit.state_dict(), folder / "dino.safetensors")
-    save_file(SqueezeNetFeatures().state_dict(), folder / "squeezenet.safetensors")
     return {path.stem: path for path in folder.iterdir()}
 
 
@@ -75,7 +73,7 @@ def test_two_steps_and_a_model(path: Path, tiny: str, photos: Path, judges: dict
             if "features" in loss
             else {}
         )
-        loss |= {"perceptual": str(judges["squeezenet"]), "perceptual_heads": None} if "perceptual" in loss else {}
+        loss |= {"perceptual": "squeezenet", "perceptual_heads": None} if "perceptual" in loss else {}
     config = resolve(stage, settings)
     outcome = train(config)
     assert (outcome.finished, outcome.step) == (True, 2)

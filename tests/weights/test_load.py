@@ -16,6 +16,7 @@ from ccsr.errors import WeightsError
 from ccsr.networks import LatentControlNet
 from ccsr.weights import load_model
 from ccsr.weights.load import Model
+from ccsr.weights.tensors import read_tensors
 
 from .conftest import VAE, WIDTH, Networks, old_vae_names, write_network
 
@@ -221,6 +222,15 @@ def test_code_in_a_pickle_does_not_run(write_published: Any, tmp_path: Path) -> 
     with pytest.raises(WeightsError):
         load_model(own, base_model=base)
     assert not proof.exists()
+
+
+def test_files_from_before_the_zip_format_are_read(tmp_path: Path) -> None:
+    torch.save({"a": torch.arange(3)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert torch.equal(read_tensors(tmp_path / "old.pth")["a"], torch.arange(3))
+    whole = (tmp_path / "old.pth").read_bytes()
+    (tmp_path / "old.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError):
+        read_tensors(tmp_path / "old.pth")
 
 
 def test_pickle_of_something_else_is_refused(write_published: Any) -> None:

@@ -37,7 +37,7 @@ def test_a_name_is_found_on_the_users_shelf(tmp_path: Path) -> None:
 
 def test_a_file_is_not_a_model(tmp_path: Path) -> None:
     (tmp_path / "model.ckpt").write_bytes(b"")
-    with pytest.raises(WeightsError, match=f"^{tmp_path / 'model.ckpt'}: this is a file, a model is a folder$"):
+    with pytest.raises(WeightsError, match=f"^{tmp_path / 'model.ckpt'}: this is a file, a model is a folder"):
         find_folder(str(tmp_path / "model.ckpt"))
 
 

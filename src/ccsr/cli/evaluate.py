@@ -129,7 +129,6 @@ def table(measured: "Evaluation") -> str:
 
 def _upscale(inputs: Path, model: str, output: Path, typed: dict[str, object], quiet: bool) -> None:
     """Fill `output` with results, losslessly."""
-    from ccsr.cli.upscale import load_pipeline
     from ccsr.jobs import runner
     from ccsr.weights import describe
 
@@ -147,7 +146,7 @@ def _upscale(inputs: Path, model: str, output: Path, typed: dict[str, object], q
             if not quiet and (done == event.total or done % 50 == 0):
                 terminal.say(f"upscaled {done} of {event.total}")
 
-    summary = runner.run(job, lambda: load_pipeline(options), options, listen, tasks)
+    summary = runner.run(job, lambda: runner.load_pipeline(options), options, listen, tasks)
     if summary.interrupted:
         raise KeyboardInterrupt
     if summary.failed:

@@ -133,4 +133,6 @@ class Reporter:
         if self._quiet:
             return
         counts = f"{summary.done} done, {summary.skipped} skipped, {summary.failed} failed in {summary.seconds:.1f} s"
+        if summary.done > 1:
+            counts += f", {summary.done / summary.seconds:.2g} pictures/s"
         say(f"interrupted: {counts}" if summary.interrupted else counts)

@@ -99,7 +99,7 @@ class Reporter:
         if self._progress:
             from tqdm import tqdm
 
-            # Two lines of it at most: the losses stand behind the time left.
+            # The losses stand behind the time left, as many as there is room for.
             self._bar = tqdm(
                 total=progress.steps, initial=progress.step, unit="step", file=sys.stderr, leave=False,
                 dynamic_ncols=True, smoothing=0.05,

@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ccsr.cli import published, terminal
 from ccsr.cli.arguments import Command, Parser, given
@@ -81,39 +83,32 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
         tasks, quiet=arguments.quiet, verbose=arguments.verbose, progress=not arguments.no_progress
     )
 
+    # A cluster's engine speaks on standard output too, and is muted there: results get a way of their own.
+    results = os.fdopen(os.dup(1), "w", encoding="utf-8") if options.cluster else sys.stdout
+
     def listen(event: "Event") -> None:
         if arguments.json and isinstance(event, runner.Finished):
-            _print_json(event.record.as_json())
+            _print_json(event.record.as_json(), results)
         reporter(event)
 
     try:
-        summary = runner.run(job, lambda: (pipeline_of or load_pipeline)(options), options, listen, tasks)
+        if options.cluster:
+            from ccsr import cluster
+
+            summary = cluster.run(job, options, listen, tasks, options.cluster)
+        else:
+            load = pipeline_of or runner.load_pipeline
+            summary = runner.run(job, lambda: load(options), options, listen, tasks)
     finally:
         reporter.close()
     reporter.end(summary)
     if arguments.json:
-        _print_json(summary.as_json())
+        _print_json(summary.as_json(), results)
     return 130 if summary.interrupted else 1 if summary.failed else 0
 
 
-def load_pipeline(options: UpscaleOptions) -> "Upscaler":
-    """The pipeline that the options name, on their device and in their number format."""
-    from diffusers.utils import logging
-
-    from ccsr.pipeline import DTYPES, CCSRPipeline
-    from ccsr.plan import resolve_machine
-
-    # Its advice is for programmers, and would stand between our lines.
-    logging.set_verbosity_error()
-
-    device, dtype, _ = resolve_machine(options)
-    return CCSRPipeline.from_pretrained(
-        options.model, base_model=options.base_model, torch_dtype=DTYPES[dtype], device=device
-    )
-
-
-def _print_json(line: dict[str, Any]) -> None:
-    print(json.dumps(line), flush=True)
+def _print_json(line: dict[str, Any], file: TextIO | None = None) -> None:
+    print(json.dumps(line), file=file, flush=True)
 
 
 def _estimate(tasks: "Sequence[Task]") -> float:

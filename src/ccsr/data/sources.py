@@ -10,6 +10,7 @@ import io
 import os
 import tarfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -104,13 +105,17 @@ class Pictures(Sequence[Entry]):
         key = f"{os.path.abspath(entry.path)}\0{entry.name}\0{facts.st_size}\0{facts.st_mtime_ns}"
         file = self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
         if not file.exists():
-            self.cache.mkdir(parents=True, exist_ok=True)
+            decoded = _decode(entry)
             part = file.with_name(f".{file.stem}.{os.getpid()}.npy")
             try:
-                np.save(part, _decode(entry))
+                self.cache.mkdir(parents=True, exist_ok=True)
+                np.save(part, decoded)
                 part.replace(file)
+            except OSError:  # a full disk costs time here, not the run
+                return decoded
             finally:
-                part.unlink(missing_ok=True)
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
         mapped: np.ndarray = np.load(file, mmap_mode="r")
         return mapped
 

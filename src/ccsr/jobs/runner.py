@@ -10,7 +10,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -228,7 +228,8 @@ def prepare(job: Job, options: UpscaleOptions) -> list[Task]:
     resolve_machine(options)
     with ExitStack() as stack:
         journals = _Journals(stack)
-        return [task for n in named for task in _tasks(n, job, options, journals)]
+        plans: dict[tuple[int, int], Plan] = {}
+        return [task for n in named for task in _tasks(n, job, options, journals, plans)]
 
 
 @dataclass(frozen=True)
@@ -271,13 +272,21 @@ def _status(path: Path) -> os.stat_result:
         raise
 
 
-def _tasks(named: _Named, job: Job, options: UpscaleOptions, journals: "_Journals") -> Iterator[Task]:
+def _tasks(
+    named: _Named,
+    job: Job,
+    options: UpscaleOptions,
+    journals: "_Journals",
+    plans: dict[tuple[int, int], Plan],
+) -> Iterator[Task]:
     if named.header is None:
         yield Task(named.source, 0, None, error=named.error)
         return
     path = named.source.path
     try:
-        plan = make_plan(named.header.width, named.header.height, options, job.model)
+        # Pictures of one size share one plan: a million of them are held at once.
+        size = (named.header.width, named.header.height)
+        plan = plans.get(size) or plans.setdefault(size, make_plan(*size, options, job.model))
         status = path.stat()
     except (CCSRError, OSError) as error:
         yield Task(named.source, 0, None, error=_as_ours(error, path))
@@ -333,10 +342,10 @@ def run(
     begin = time.perf_counter()
     tasks = prepare(job, options) if tasks is None else tasks
     summary = Summary()
-    teller = _Teller(len(tasks), summary, on_event, job.overwrite)
+    teller = Teller(len(tasks), summary, on_event, job.overwrite)
     with ExitStack() as stack:
-        worker = _Worker(job, pipeline_factory, options, _Journals(stack), on_event)
-        elsewhere: list[_Numbered] = []
+        worker = _Worker(Desk(job, options, stack), pipeline_factory, on_event)
+        elsewhere: list[Numbered] = []
         try:
             for batch in batches(enumerate(tasks, 1), options.batch_size, _alike):
                 # What another run has made by now is told as early as it can be.
@@ -345,7 +354,7 @@ def run(
                 left = len(elsewhere)
                 elsewhere = worker.do(elsewhere, teller)
                 if len(elsewhere) == left:
-                    time.sleep(_PATIENCE)
+                    time.sleep(PATIENCE)
         except (KeyboardInterrupt, Stop):
             summary.interrupted = True
             teller.flush()
@@ -353,20 +362,20 @@ def run(
     return summary
 
 
-_PATIENCE = 0.2
+PATIENCE = 0.2
 """Seconds between two looks at what another run is making."""
 
-_Numbered = tuple[int, Task]
+Numbered = tuple[int, Task]
 
 
-def _alike(numbered: _Numbered) -> Any:
+def _alike(numbered: Numbered) -> Any:
     """Equal for tasks that may be computed together: what is computed, of one size and by one plan."""
     number, task = numbered
     facts = task.due
     return (facts.plan, facts.header.width, facts.header.height) if facts else number
 
 
-class _Teller:
+class Teller:
     """Tells results in the order of their tasks, whatever the order in which they come, and counts them."""
 
     def __init__(self, total: int, summary: Summary, on_event: Callable[[Event], None], overwrite: bool) -> None:
@@ -374,11 +383,13 @@ class _Teller:
         self._waiting: dict[int, tuple[Task, Record]] = {}
         self._next = 1
 
-    def started(self, numbered: _Numbered) -> None:
+    def started(self, numbered: Numbered) -> None:
+        """Work on a task begins; this is told at once."""
         number, task = numbered
         self.on_event(Started(task, number, self.total))
 
-    def finished(self, numbered: _Numbered, record: Record) -> None:
+    def finished(self, numbered: Numbered, record: Record) -> None:
+        """A task is over; this is told when all before it are."""
         number, task = numbered
         self._waiting[number] = (task, record)
         while self._next in self._waiting:
@@ -423,10 +434,10 @@ class _Journals:
 
 
 @dataclass
-class _Work:
+class Claimed:
     """A task under way: its picture, or why there is none."""
 
-    numbered: _Numbered
+    numbered: Numbered
     facts: Facts
     journal: Journal | None
     load: float = 0.0
@@ -436,35 +447,27 @@ class _Work:
 
     @property
     def path(self) -> Path:
+        """The input."""
         return self.numbered[1].source.path
 
 
-class _Worker:
-    """What one run keeps between tasks: the pipeline, and the picture whose samples are being made."""
+class Desk:
+    """Where the results of one run are taken on and entered as made; all journals are written here."""
 
-    def __init__(
-        self,
-        job: Job,
-        pipeline_factory: Callable[[], Upscaler],
-        options: UpscaleOptions,
-        journals: _Journals,
-        on_event: Callable[[Event], None],
-    ) -> None:
-        self.job, self.options, self.journals, self.on_event = job, options, journals, on_event
-        self._factory = pipeline_factory
-        self._pipeline: Upscaler | None = None
-        self._picture: tuple[Path, images.Picture] | None = None
+    def __init__(self, job: Job, options: UpscaleOptions, stack: ExitStack) -> None:
+        self.job, self.options = job, options
+        self._journals = _Journals(stack)
         self._timesteps = options.trajectory.timesteps
         self._begin = time.time()
         self._swept: set[Path] = set()
 
-    def do(self, batch: Sequence[_Numbered], teller: _Teller) -> list[_Numbered]:
-        """Make what is due, skip what is done, and return what another run is making."""
+    def claim(self, batch: Sequence[Numbered], teller: Teller) -> tuple[list[Claimed], list[Numbered]]:
+        """What is now this run's to make, and what another run is making; the rest is done or refused, and told."""
         claimed, elsewhere = [], []
         for numbered in batch:
             task = numbered[1]
             if task.due is None:
-                teller.finished(numbered, self._record(task, "failed" if task.error else "skipped", error=task.error))
+                teller.finished(numbered, self.record(task, "failed" if task.error else "skipped", error=task.error))
                 continue
             match self._claim(task, task.due):
                 case Record() as record:
@@ -473,22 +476,35 @@ class _Worker:
                     elsewhere.append(numbered)
                 case journal:
                     teller.started(numbered)
-                    claimed.append(_Work(numbered, task.due, journal))
-        if claimed:
-            begin = time.perf_counter()
-            # Without weights nothing can be done: that is the job's failure, not the picture's.
-            pipeline = self._load_pipeline(claimed[0].facts)
-            claimed[0].load = time.perf_counter() - begin
-            for work in claimed:
-                self._read(work)
-            for some in batches(claimed, self.options.batch_size, lambda work: _alike(work.numbered)):
-                self._make(some, pipeline, teller)
-        return elsewhere
+                    claimed.append(Claimed(numbered, task.due, journal))
+        return claimed, elsewhere
+
+    @contextmanager
+    def together(self, batch: Sequence[Numbered]) -> Iterator[None]:
+        """Inside, the claims of a large batch are entered at once, not one by one."""
+        folders = {task.due.folder for _, task in batch if task.due}
+        with ExitStack() as stack:
+            for folder in folders:
+                with suppress(CCSRError):  # told by each claim itself
+                    if journal := self._journals.of(folder):
+                        stack.enter_context(journal.together())
+            yield
+
+    def finish(self, work: Claimed, record: Record, teller: Teller) -> None:
+        """Enter what became of a claimed task, and tell it."""
+        try:
+            if journal := self._journals.of(work.facts.folder):
+                if journal is not work.journal:
+                    journal.claim(work.facts.output, work.facts.entry, overwrite=True, since=self._begin)
+                journal.finish(work.facts.output, sum(record.seconds.values()), record.error)
+        except CCSRError as error:
+            record = dataclasses.replace(record, warnings=(*record.warnings, str(error)))
+        teller.finished(work.numbered, record)
 
     def _claim(self, task: Task, facts: Facts) -> Journal | Record | Literal["taken"] | None:
         """The journal in which the result is now ours to make (None: there is none), or what became of it."""
         try:
-            journal = self.journals.of(facts.folder)
+            journal = self._journals.of(facts.folder)
             if journal is None:
                 # Looked at when the job was prepared; hours may have passed.
                 refused = os.path.lexists(facts.output) and not self.job.overwrite
@@ -499,109 +515,17 @@ class _Worker:
                 images.sweep(facts.output.parent)
                 self._swept.add(facts.output.parent)
         except (CCSRError, OSError) as error:
-            return self._record(task, "failed", error=_as_ours(error, task.source.path))
+            return self.record(task, "failed", error=_as_ours(error, task.source.path))
         match claim:
             case "taken":
                 return "taken"
             case "done":
-                return self._record(task, "skipped")
+                return self.record(task, "skipped")
             case "refused":
-                return self._record(task, "failed", error=_refusal(facts, task))
+                return self.record(task, "failed", error=_refusal(facts, task))
         return journal
 
-    def _load_pipeline(self, facts: Facts) -> Upscaler:
-        if self._pipeline is None:
-            import torch
-
-            # Sums over threads are grouped by their number, so a result's last bits depend on it.
-            torch.set_num_threads(facts.plan.threads)
-            self._pipeline = self._factory()
-        return self._pipeline
-
-    def _read(self, work: _Work) -> None:
-        begin = time.perf_counter()
-        try:
-            picture = self._load(work.path)
-            if picture.rgb.shape[:2] != (work.facts.header.height, work.facts.header.width):
-                raise ImageError("the file changed since this job looked at it", path=work.path, hint="run again")
-            work.picture = picture
-        except Exception as error:
-            work.error = error
-        work.load += time.perf_counter() - begin
-
-    def _load(self, path: Path) -> images.Picture:
-        """The picture, read once for all of its samples."""
-        if self._picture is None or self._picture[0] != path:
-            self._picture = None  # the one before is let go first
-            self._picture = (path, images.load(path))
-        return self._picture[1]
-
-    def _make(self, batch: Sequence[_Work], pipeline: Upscaler, teller: _Teller) -> None:
-        ready = [work for work in batch if work.picture]
-        results = dict(zip((work.numbered[0] for work in ready), self._results(ready, pipeline), strict=True))
-        for work in batch:
-            number, task = work.numbered
-            result = results.get(number, work.error)
-            try:
-                if isinstance(result, Exception):
-                    raise result
-                record = self._save(work, result)
-            except Exception as error:
-                log.debug("%s", work.path, exc_info=error)
-                record = self._record(task, "failed", error=_as_ours(error, work.path))
-            work.picture = result = None
-            results.pop(number, None)
-            try:
-                if journal := self.journals.of(work.facts.folder):
-                    if journal is not work.journal:
-                        journal.claim(work.facts.output, work.facts.entry, overwrite=True, since=self._begin)
-                    journal.finish(work.facts.output, sum(record.seconds.values()), record.error)
-            except CCSRError as error:
-                record = dataclasses.replace(record, warnings=(*record.warnings, str(error)))
-            teller.finished(work.numbered, record)
-
-    def _results(self, works: Sequence[_Work], pipeline: Upscaler) -> "list[Upscaled | Exception]":
-        """The result of each, or why there is none; what fails together is tried one by one."""
-        if not works:
-            return []
-        task, plan = works[-1].numbered[1], works[0].facts.plan
-
-        def on_progress(done: int, total: int, stage: str) -> None:
-            self.on_event(Advanced(task, done, total, stage))
-
-        items = [(w.picture.rgb, w.numbered[1].sample) for w in works if w.picture]
-        try:
-            if len(items) == 1:
-                return [pipeline.upscale(items[0][0], self.options, plan, items[0][1], on_progress)]
-            return list(pipeline.upscale_batch(items, self.options, plan, on_progress))
-        except OptionError:
-            # Names, sizes and numbers have been checked: what the pipeline refuses now, it refuses for all pictures.
-            raise
-        except Exception as error:
-            if len(works) == 1:
-                return [error]
-        return [result for work in works for result in self._results([work], pipeline)]
-
-    def _save(self, work: _Work, upscaled: "Any") -> Record:
-        facts, picture = work.facts, work.picture
-        assert picture is not None  # noqa: S101 -- for the type checker: without one there is an error instead
-        plan, output = facts.plan, facts.output
-        begin = time.perf_counter()
-        alpha = None
-        if picture.alpha is not None:
-            alpha = enlarge(picture.alpha, plan.output_width, plan.output_height)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        writing: dict[str, Any] = {"depth": self.options.depth, "strip_metadata": self.options.strip_metadata}
-        for t, estimate in zip(upscaled.timesteps, upscaled.intermediates, strict=False):
-            images.save(dataclasses.replace(picture, rgb=estimate, alpha=None), intermediate(output, t), **writing)
-        # Last, so that a result in its place means that all of its files are.
-        result = dataclasses.replace(picture, rgb=upscaled.sr, alpha=alpha)
-        images.save(result, output, quality=self.options.quality, **writing)
-        seconds = {"load": work.load, **upscaled.seconds, "save": time.perf_counter() - begin}
-        warnings = [*picture.warnings, *upscaled.warnings, *_changes(facts.entry)]
-        return self._record(work.numbered[1], "done", seconds=seconds, warnings=warnings)
-
-    def _record(
+    def record(
         self,
         task: Task,
         status: Literal["done", "skipped", "failed"],
@@ -610,6 +534,7 @@ class _Worker:
         seconds: dict[str, float] | None = None,
         warnings: Sequence[str] = (),
     ) -> Record:
+        """What became of a task, with the facts of this run."""
         facts, model = task.facts, self.job.model
         plan, header = (facts.plan, facts.header) if facts else (None, None)
         return Record(
@@ -634,6 +559,158 @@ class _Worker:
             seconds={name: round(value, 3) for name, value in {**_NO_SECONDS, **(seconds or {})}.items()},
             warnings=tuple(warnings),
         )
+
+
+class _Worker:
+    """What one run keeps between tasks: the pipeline, and the picture whose samples are being made."""
+
+    def __init__(self, desk: Desk, pipeline_factory: Callable[[], Upscaler], on_event: Callable[[Event], None]) -> None:
+        self.desk, self.options, self.on_event = desk, desk.options, on_event
+        self._factory = pipeline_factory
+        self._pipeline: Upscaler | None = None
+        self._picture: tuple[Path, images.Picture] | None = None
+
+    def do(self, batch: Sequence[Numbered], teller: Teller) -> list[Numbered]:
+        """Make what is due, skip what is done, and return what another run is making."""
+        claimed, elsewhere = self.desk.claim(batch, teller)
+        if claimed:
+            begin = time.perf_counter()
+            # Without weights nothing can be done: that is the job's failure, not the picture's.
+            pipeline = self._load_pipeline(claimed[0].facts)
+            claimed[0].load = time.perf_counter() - begin
+            for work in claimed:
+                self._read(work)
+            for some in batches(claimed, self.options.batch_size, lambda work: _alike(work.numbered)):
+                self._make(some, pipeline, teller)
+        return elsewhere
+
+    def _load_pipeline(self, facts: Facts) -> Upscaler:
+        if self._pipeline is None:
+            import torch
+
+            # Sums over threads are grouped by their number, so a result's last bits depend on it.
+            torch.set_num_threads(facts.plan.threads)
+            self._pipeline = self._factory()
+        return self._pipeline
+
+    def _read(self, work: Claimed) -> None:
+        begin = time.perf_counter()
+        try:
+            picture = self._load(work.path)
+            if picture.rgb.shape[:2] != (work.facts.header.height, work.facts.header.width):
+                raise ImageError("the file changed since this job looked at it", path=work.path, hint="run again")
+            work.picture = picture
+        except Exception as error:
+            work.error = error
+        work.load += time.perf_counter() - begin
+
+    def _load(self, path: Path) -> images.Picture:
+        """The picture, read once for all of its samples."""
+        if self._picture is None or self._picture[0] != path:
+            self._picture = None  # the one before is let go first
+            self._picture = (path, images.load(path))
+        return self._picture[1]
+
+    def _make(self, batch: Sequence[Claimed], pipeline: Upscaler, teller: Teller) -> None:
+        ready = [work for work in batch if work.picture]
+        results = dict(zip((work.numbered[0] for work in ready), self._results(ready, pipeline), strict=True))
+        for work in batch:
+            number, task = work.numbered
+            result = results.get(number, work.error)
+            try:
+                if isinstance(result, Exception):
+                    raise result
+                record = self._save(work, result)
+            except Exception as error:
+                log.debug("%s", work.path, exc_info=error)
+                record = self.desk.record(task, "failed", error=_as_ours(error, work.path))
+            work.picture = result = None
+            results.pop(number, None)
+            self.desk.finish(work, record, teller)
+
+    def _results(self, works: Sequence[Claimed], pipeline: Upscaler) -> "list[Upscaled | Exception]":
+        """The result of each, or why there is none; what fails together is tried one by one."""
+        if not works:
+            return []
+        task, plan = works[-1].numbered[1], works[0].facts.plan
+
+        def on_progress(done: int, total: int, stage: str) -> None:
+            self.on_event(Advanced(task, done, total, stage))
+
+        items = [(w.picture.rgb, w.numbered[1].sample) for w in works if w.picture]
+        try:
+            if len(items) == 1:
+                return [pipeline.upscale(items[0][0], self.options, plan, items[0][1], on_progress)]
+            return list(pipeline.upscale_batch(items, self.options, plan, on_progress))
+        except OptionError:
+            # Names, sizes and numbers have been checked: what the pipeline refuses now, it refuses for all pictures.
+            raise
+        except Exception as error:
+            if len(works) == 1:
+                return [error]
+        return [result for work in works for result in self._results([work], pipeline)]
+
+    def _save(self, work: Claimed, upscaled: "Any") -> Record:
+        facts, picture = work.facts, work.picture
+        assert picture is not None  # noqa: S101 -- for the type checker: without one there is an error instead
+        plan, output = facts.plan, facts.output
+        begin = time.perf_counter()
+        alpha = None
+        if picture.alpha is not None:
+            alpha = enlarge(picture.alpha, plan.output_width, plan.output_height)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        writing: dict[str, Any] = {"depth": self.options.depth, "strip_metadata": self.options.strip_metadata}
+        for t, estimate in zip(upscaled.timesteps, upscaled.intermediates, strict=False):
+            images.save(dataclasses.replace(picture, rgb=estimate, alpha=None), intermediate(output, t), **writing)
+        # Last, so that a result in its place means that all of its files are.
+        result = dataclasses.replace(picture, rgb=upscaled.sr, alpha=alpha)
+        images.save(result, output, quality=self.options.quality, **writing)
+        seconds = {"load": work.load, **upscaled.seconds, "save": time.perf_counter() - begin}
+        warnings = [*picture.warnings, *upscaled.warnings, *_changes(facts.entry)]
+        return self.desk.record(work.numbered[1], "done", seconds=seconds, warnings=warnings)
+
+
+class Maker:
+    """Makes results one by one, without a journal, for who keeps one elsewhere."""
+
+    def __init__(self, job: Job, options: UpscaleOptions) -> None:
+        self._stack, self._overwrite = ExitStack(), job.overwrite
+        self._worker = _Worker(Desk(job, options, self._stack), lambda: load_pipeline(options), lambda event: None)
+
+    def make(self, task: Task) -> Record:
+        """Make the result of a task, whatever lies in its place, and say what became of it.
+
+        Raises:
+            CCSRError: the pipeline cannot be made, or refuses these options for all pictures.
+        """
+        records: list[Record] = []
+
+        def keep(event: Event) -> None:
+            if isinstance(event, Finished):
+                records.append(event.record)
+
+        # Whoever keeps the journal sees all samples of a picture, and draws the map over them.
+        facts = dataclasses.replace(task.facts, folder=None, maps=None) if task.facts else None
+        self._worker.do([(1, dataclasses.replace(task, facts=facts))], Teller(1, Summary(), keep, self._overwrite))
+        return records[0]
+
+
+def load_pipeline(options: UpscaleOptions) -> Upscaler:
+    """The pipeline that the options ask for, on their device.
+
+    Raises:
+        CCSRError: as `CCSRPipeline.from_pretrained`.
+    """
+    from diffusers.utils import logging
+
+    from ccsr.pipeline import DTYPES, CCSRPipeline
+
+    # Its advice is for programmers, and would stand between our lines.
+    logging.set_verbosity_error()
+    device, dtype, _ = resolve_machine(options)
+    return CCSRPipeline.from_pretrained(
+        options.model, base_model=options.base_model, torch_dtype=DTYPES[dtype], device=device
+    )
 
 
 _NO_SECONDS = dict.fromkeys(("load", "encode", "denoise", "decode", "color", "save"), 0.0)

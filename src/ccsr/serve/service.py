@@ -75,7 +75,7 @@ class Service:
         except BaseException:
             self.store.close()
             raise
-        self._make_pipeline = pipeline_factory or _load_pipeline
+        self._make_pipeline = pipeline_factory or _pipeline_of
         self._changed = threading.Condition()
         self._waiting: deque[Live] = deque()
         self._live: dict[str, Live] = {}
@@ -541,12 +541,5 @@ def _devices(settings: ServeSettings) -> list[str]:
     return [resolve_machine(UpscaleOptions(device=settings.device))[0]]
 
 
-def _load_pipeline(model: ModelDescription, options: UpscaleOptions) -> runner.Upscaler:
-    from diffusers.utils import logging
-
-    from ccsr.pipeline import DTYPES, CCSRPipeline
-
-    # Its advice is for programmers, and would stand in the server's log.
-    logging.set_verbosity_error()
-    device, dtype, _ = resolve_machine(options)
-    return CCSRPipeline.from_pretrained(model.folder, torch_dtype=DTYPES[dtype], device=device)
+def _pipeline_of(model: ModelDescription, options: UpscaleOptions) -> runner.Upscaler:
+    return runner.load_pipeline(replace(options, model=str(model.folder)))

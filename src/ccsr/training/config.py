@@ -12,6 +12,7 @@ from ccsr.data.sources import SourceConfig
 from ccsr.errors import OptionError
 from ccsr.training.settings import apply
 
+SHIPPED_NETWORK = "squeezenet"
 Part = Literal["vae", "unet", "controlnet", "prompt"]
 
 
@@ -21,7 +22,7 @@ class LoopConfig:
 
     steps: int = 20_000
     hours: float | None = None
-    """Stop after so much wall time; the same command goes on."""
+    """Wall time of one call, after which it stops with a checkpoint; the same command goes on for as long again."""
     accumulate: int = 1
     """Passes whose gradients make one step; a step sees batch x accumulate x processes samples."""
     optimizer: Literal["adamw", "adam"] = "adamw"
@@ -121,8 +122,8 @@ class DecoderLoss:
     clamp: bool = False
     """Clamp the decoder's output before the losses, which then do not see what lies outside."""
     perceptual: str | None = None
-    """A feature network: `squeezenet` (the one that ships), or a file of SqueezeNet or VGG16 with torchvision's names;
-    None: no such term."""
+    """Weights of a feature network (SqueezeNet or VGG16 with torchvision's names), or the word `squeezenet` for the one
+    that ships with the package; None: no such term."""
     perceptual_heads: str | None = None
     """LPIPS's own weights of the maps, to make VGG16's distance LPIPS."""
     perceptual_weight: float = 1.0

@@ -324,7 +324,7 @@ def fit(
                 timing = {"seconds_per_step": (now - since) / counted, "waiting": waiting / (now - since)}
                 log.means(step, seconds(), {**means, **timing, **({"skipped": skipped} if skipped else {})}, rate)
                 sums, counted, since, waiting = {}, 0, now, 0.0
-            out_of_time = config.hours is not None and seconds() > config.hours * 3600
+            out_of_time = config.hours is not None and time.monotonic() - start > config.hours * 3600
             early = _any(bool(stopped) or out_of_time, world, device)
             if step % config.save_every == 0 or step == config.steps or early:
                 save()

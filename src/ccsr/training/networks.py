@@ -16,8 +16,7 @@ from ccsr.sampler import NoiseSchedule
 from ccsr.training.config import ModelConfig, Part
 from ccsr.weights import find_folder, load_model, pack_networks
 from ccsr.weights.files import read_json
-from ccsr.weights.load import load_network
-from ccsr.weights.text import NEGATIVE, POSITIVE, encode_prompts
+from ccsr.weights.load import base_embeddings, load_network
 
 
 class Denoiser(nn.Module):
@@ -145,15 +144,14 @@ def _base(config: ModelConfig) -> dict[str, Any]:
 
 
 def _base_alone(folder: Path) -> dict[str, Any]:
-    """Stable Diffusion as it is published: no ControlNet yet; the embeddings by its text encoder."""
-    texts = {"empty": "", "positive": POSITIVE, "negative": NEGATIVE}
+    """Stable Diffusion as it is published: no ControlNet yet."""
     vae = load_network("vae", folder / "vae")
     unet = load_network("unet", folder / "unet")
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     return {
         "unet": unet, "controlnet": None, "vae": vae,
         "scheduler": read_json(folder / "scheduler" / "scheduler_config.json"),
-        "embeddings": dict(zip(texts, encode_prompts(folder, list(texts.values())), strict=True)),
+        "embeddings": base_embeddings(folder),
         "min_size": unet.config.sample_size * factor, "color_fix": "adain", "licence": "unknown",
     }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import cache
 
 import torch
 from diffusers import AutoencoderKL
@@ -9,13 +10,17 @@ from torch import Tensor
 
 from ccsr.color import adain_color_fix, wavelet_color_fix
 from ccsr.data.pairs import Pair, enlarge
+from ccsr.features import SHIPPED, FeatureNetwork, load_features, perceptual_distance
 from ccsr.networks import codec
 from ccsr.sampler import NoiseSchedule, sample
 from ccsr.timesteps import nuts_trajectory
 from ccsr.training.loop import Evaluation
 from ccsr.training.losses import Predict, to_ycbcr
 from ccsr.training.networks import ModelInTraining
+from ccsr.weights.tensors import read_tensors
 
+_SMALLEST = 32
+"""Side in pixels below which the feature network has nothing left to see."""
 _FIXES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "adain": adain_color_fix,
     "wavelet": wavelet_color_fix,
@@ -48,6 +53,11 @@ def super_resolve(
     return sample(evaluate, schedule, nuts_trajectory(T, Fraction(2, 3), Fraction(1, 2)), z_lq, draw)
 
 
+@cache
+def _eye(device: torch.device) -> FeatureNetwork:
+    return load_features(read_tensors(SHIPPED)).to(device)
+
+
 def psnr(a: Tensor, b: Tensor) -> float:
     """PSNR in dB of values in 0..1, over everything."""
     return float(-10 * torch.log10(((a - b) ** 2).mean() + 1e-8))
@@ -59,7 +69,8 @@ def judge(
 ) -> Evaluation | None:
     """PSNR of Y (bicubic, S1 without and with the colour fix, S2), of CbCr, and how far two seeds of S1 are apart.
 
-    Means over pictures. `predict` is the denoiser, under autocast where one runs.
+    Also the distance of the shipped SqueezeNet (bicubic, S1; lower is better), which sees what PSNR punishes: detail
+    that is plausible and not in place. Means over pictures. `predict` is the denoiser, under autocast where one runs.
     """
     if not pairs:
         return None
@@ -88,6 +99,12 @@ def judge(
             "s1_cbcr": psnr(to_ycbcr(fixed)[:, 1:], truth[:, 1:]),
             "seed_difference": float((one - other).abs().mean()),
         }
+        if min(gt.shape[-2:]) >= _SMALLEST:
+            eye = _eye(device)
+            found |= {
+                "bicubic_distance": float(perceptual_distance(eye, up, gt)),
+                "s1_distance": float(perceptual_distance(eye, fixed, gt)),
+            }
         for name, value in found.items():
             scores.setdefault(name, []).append(value)
         if number < sheet:

@@ -18,7 +18,7 @@ from ccsr.features import SHIPPED, FeatureNetwork, load_features, perceptual_dis
 from ccsr.networks import codec
 from ccsr.networks.discriminators import PatchGAN, ProjectedDiscriminator
 from ccsr.networks.vit import load_vit
-from ccsr.training.config import DecoderLoss, LoopConfig, ValidationConfig
+from ccsr.training.config import SHIPPED_NETWORK, DecoderLoss, LoopConfig, ValidationConfig
 from ccsr.training.loop import Draws, Evaluation, Player
 from ccsr.training.losses import picture_loss
 from ccsr.training.networks import ModelInTraining
@@ -28,7 +28,7 @@ from ccsr.weights.tensors import read_tensors
 
 
 def _weights(path: str) -> dict[str, Tensor]:
-    if path == "squeezenet":
+    if path == SHIPPED_NETWORK:
         return read_tensors(SHIPPED)
     if not Path(path).is_file():
         raise WeightsError("there is no such file", path=path, hint="loss.* names the networks that judge")

@@ -37,7 +37,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         if kind := not_weights(path):
             raise WeightsError(f"this is {kind}", path=path, hint="fetch or copy the file again")
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with path.open("rb") as file:
+            mapped = file.read(2) == b"PK"  # files from before torch 1.6 are no zip archives and can only be read
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except UnpicklingError as error:
         raise WeightsError(
             "holds something else than tensors, and was not run", path=path, hint="use a .safetensors file"

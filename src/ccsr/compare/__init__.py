@@ -1,0 +1,1 @@
+"""Many methods on one test set: one table and one report. `ccsr compare` is its door."""

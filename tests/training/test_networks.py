@@ -1,0 +1,80 @@
+"""What training starts from, and what it packs."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from ccsr.errors import OptionError
+from ccsr.training.config import ModelConfig
+from ccsr.training.networks import pack, start_networks
+from ccsr.weights import describe, load_model
+
+
+@pytest.fixture
+def base(tiny: str, tmp_path: Path) -> Path:
+    """A base model alone, as Stable Diffusion is published, its embeddings stored beside it."""
+    folder = tmp_path / "base"
+    for part in ("unet", "vae", "scheduler"):
+        shutil.copytree(Path(tiny) / part, folder / part)
+    shutil.copy(Path(tiny) / "embeddings.safetensors", folder)
+    return folder
+
+
+def test_a_controlnet_for_a_base_begins_without_a_say(base: Path) -> None:
+    """Zero convolutions: the first output is the UNet's own."""
+    made = start_networks(ModelConfig(base=str(base), fresh=("controlnet",), prompt="positive"), seed=0)
+    z_t, z_lq = torch.randn(2, 1, 4, 8, 8)
+    with torch.no_grad():
+        together = made.denoiser(z_t, 7, z_lq)
+        alone = made.denoiser.unet(z_t, 7, encoder_hidden_states=made.denoiser.prompt).sample
+    torch.testing.assert_close(together, alone)
+    state = made.denoiser.unet.conv_in.state_dict()
+    assert all(torch.equal(made.denoiser.controlnet.conv_in.state_dict()[n], t) for n, t in state.items())
+
+
+def test_a_base_alone_needs_a_fresh_controlnet(base: Path) -> None:
+    with pytest.raises(OptionError, match=r"is a base model without a ControlNet \(model.fresh=\[controlnet\]"):
+        start_networks(ModelConfig(base=str(base)), seed=0)
+
+
+def test_from_nothing_the_control_path_is_open() -> None:
+    made = start_networks(ModelConfig(architecture="nano"), seed=0)
+    again, other = (start_networks(ModelConfig(architecture="nano"), seed=s) for s in (0, 1))
+    mid = [m.denoiser.controlnet.controlnet_mid_block.weight for m in (made, again, other)]
+    assert float(mid[0].detach().abs().max()) > 0
+    assert torch.equal(mid[0], mid[1])
+    assert not torch.equal(mid[0], mid[2])
+
+
+def test_what_is_packed_loads_as_what_was_trained(tiny: str, tmp_path: Path) -> None:
+    config = ModelConfig(
+        base=tiny, trained=("prompt",), prompt="positive", name="mine", licence="CC0-1.0", dtype="fp32"
+    )
+    made = start_networks(config, seed=0)
+    made.denoiser.prompt.data += 1
+    for _ in range(2):  # an earlier model gives way
+        pack(made, config, tmp_path / "run" / "model", "trained in a test")
+    model = load_model(tmp_path / "run" / "model")
+    assert torch.equal(model.embeddings["positive"], made.denoiser.prompt.detach())
+    assert set(model.embeddings) == {"positive"}
+    facts = describe(tmp_path / "run" / "model")
+    assert (facts.name, facts.licence, facts.source) == ("mine", "CC0-1.0", f"trained in a test, from {tiny}")
+    theirs = describe(tiny)
+    assert (facts.color_fix, facts.min_size) == (theirs.color_fix, theirs.min_size)
+    assert json.loads((tmp_path / "run" / "model" / "scheduler" / "scheduler_config.json").read_text()) == json.loads(
+        (Path(tiny) / "scheduler" / "scheduler_config.json").read_text()
+    )
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["model"]
+
+
+def test_training_does_not_touch_the_base(tiny: str) -> None:
+    """Weights are mapped from the file; what learns is a copy."""
+    file = Path(tiny) / "unet" / "diffusion_pytorch_model.safetensors"
+    before = file.read_bytes()
+    made = start_networks(ModelConfig(base=tiny, prompt="positive"), seed=0)
+    for p in made.denoiser.parameters():
+        p.data += 1
+    assert file.read_bytes() == before
