@@ -268,7 +268,7 @@ def test_a_record_holds_what_the_bytes_depend_on(tmp_path: Path, desk: Desk) -> 
     assert list(record) == [
         "input", "output", "status", "error", "width", "height", "input_width", "input_height", "scale", "model",
         "model_sha256", "steps", "timesteps", "seed", "tile", "dtype", "device", "threads", "seconds", "warnings",
-        "version",
+        "stability_map", "version",
     ]  # fmt: skip
     assert list(record["seconds"]) == ["load", "encode", "denoise", "decode", "color", "save"]
     expected = {"width": 30, "height": 20, "input_width": 12, "input_height": 8, "scale": 2.5, "model": "tiny",

@@ -16,7 +16,7 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from ccsr.serve.app import create_app
-from ccsr.serve.service import Service, _load_pipeline
+from ccsr.serve.service import Service, _pipeline_of
 from ccsr.serve.settings import ServeSettings
 
 
@@ -29,7 +29,7 @@ class Gate:
 
     def factory(self, model: Any, options: Any) -> "Gate":
         self.loads += 1
-        self._real = _load_pipeline(model, options)
+        self._real = _pipeline_of(model, options)
         return self
 
     def upscale(self, picture, options, plan, sample=0, on_progress=None):  # type: ignore[no-untyped-def]
