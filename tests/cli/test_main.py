@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ccsr.cli.main import main
+from ccsr.cli.main import COMMANDS, main
 
 NANO = Path(__file__).parents[2] / "src" / "ccsr" / "models" / "nano" / "model_index.json"
 
@@ -15,8 +15,7 @@ NANO = Path(__file__).parents[2] / "src" / "ccsr" / "models" / "nano" / "model_i
     ("line", "message"),
     [
         ("upscal a.png", "no command is called upscal (did you mean upscale?)"),
-        ("frobnicate", "no command is called frobnicate (choose from upscale, samples, evaluate, degrade, train,"
-                       " data, serve, models, verify, completion, --help, --version)"),
+        ("frobnicate", f"no command is called frobnicate (choose from {', '.join(COMMANDS)}, --help, --version)"),
         ("--verson", "no option is called --verson (did you mean --version?)"),
         ("upscale --scal 4 a.png", "no option is called --scal (did you mean --scale?)"),
         ("upscale --colour-fix=adain a.png", "no option is called --colour-fix (did you mean --color-fix?)"),
