@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -32,19 +32,14 @@ _told: set[str] = set()
 
 
 @dataclass(frozen=True)
-class LearnedMetric:
-    """One metric of another library: its name there, and the files that it needs."""
+class Model:
+    """A metric of another library: its name there, the files that it needs, and what it is called with."""
 
-    name: str
-    title: str
-    direction: Literal["higher", "lower"]
-    needs_gt: bool
-    range: tuple[float, float]
-    source: str
     library: str
     call: str
     """pyiqa's name of the metric, or the class in torchmetrics."""
     files: tuple[str, ...]
+    needs_gt: bool = True
     of_set: bool = False
 
     def load(self) -> Callable[[Any, Any], float]:
@@ -118,7 +113,7 @@ def _hub() -> Path:
     return folder
 
 
-def _from_pyiqa(metric: LearnedMetric) -> Callable[[Any, Any], float]:
+def _from_pyiqa(metric: Model) -> Callable[[Any, Any], float]:
     import torch
 
     pyiqa, timm = (importlib.import_module(name) for name in ("pyiqa", "timm"))
@@ -143,7 +138,7 @@ def _from_pyiqa(metric: LearnedMetric) -> Callable[[Any, Any], float]:
     return score
 
 
-def _from_torchmetrics(metric: LearnedMetric) -> Callable[[Any, Any], float]:
+def _from_torchmetrics(metric: Model) -> Callable[[Any, Any], float]:
     import torch
 
     image = importlib.import_module("torchmetrics.image")
@@ -161,39 +156,3 @@ def _tensor(picture: np.ndarray) -> Any:
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None].float() / 255
-
-
-_INF = float("inf")
-MODELS = (
-    LearnedMetric(
-        "lpips", "LPIPS", "lower", True, (0, 1), "Zhang et al. 2018, AlexNet, 0.1", "pyiqa", "lpips",
-        ("LPIPS_v0.1_alex-df73285e.pth", "alexnet-owt-7be5be79.pth"),
-    ),
-    LearnedMetric(
-        "dists", "DISTS", "lower", True, (0, 1), "Ding et al. 2020", "pyiqa", "dists",
-        ("DISTS_weights-f5e65c96.pth", "vgg16-397923af.pth"),
-    ),
-    LearnedMetric(
-        "fid", "FID", "lower", True, (0, _INF), "Heusel et al. 2017, as clean-fid", "pyiqa", "fid",
-        ("pt_inception-2015-12-05-6726825d.pth",), of_set=True,
-    ),
-    LearnedMetric(
-        "clipiqa", "CLIPIQA", "higher", False, (0, 1), "Wang et al. 2023", "pyiqa", "clipiqa", ("RN50.pt",)
-    ),
-    LearnedMetric(
-        "musiq", "MUSIQ", "higher", False, (0, 100), "Ke et al. 2021, KonIQ", "pyiqa", "musiq",
-        ("musiq_koniq_ckpt-e95806b9.pth",),
-    ),
-    LearnedMetric(
-        "maniqa", "MANIQA", "higher", False, (0, 1), "Yang et al. 2022, PIPAL", "pyiqa", "maniqa-pipal",
-        ("MANIQA_PIPAL-ae6d356b.pth",),
-    ),
-    LearnedMetric(
-        "maniqa_koniq", "MANIQA (KonIQ)", "higher", False, (0, 1), "Yang et al. 2022, KonIQ", "pyiqa", "maniqa",
-        ("ckpt_koniq10k.pt",),
-    ),
-    LearnedMetric(
-        "lpips_torchmetrics", "LPIPS (torchmetrics)", "lower", True, (0, 1), "Zhang et al. 2018, AlexNet",
-        "torchmetrics", "LearnedPerceptualImagePatchSimilarity", ("alexnet-owt-7be5be79.pth",),
-    ),
-)  # fmt: skip

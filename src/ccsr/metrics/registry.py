@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from ccsr.metrics import learned
 from ccsr.metrics.differences import l1, psnr, psnr_color, psnr_rgb
+from ccsr.metrics.learned import Model
 from ccsr.metrics.niqe import niqe
 from ccsr.metrics.squeezenet import squeezenet_distance
 from ccsr.metrics.ssim import ssim
@@ -57,6 +57,14 @@ def _own(
     return Metric(name, title, direction, needs_gt, (0.0, top), source, "ccsr", lambda: score, digits=digits)
 
 
+def _foreign(
+    name: str, title: str, direction: Literal["higher", "lower"], top: float, source: str, model: Model
+) -> Metric:
+    return Metric(
+        name, title, direction, model.needs_gt, (0.0, top), source, model.library, model.load, of_set=model.of_set
+    )
+
+
 _INF = float("inf")
 _LISTED = (
     _own("psnr", "PSNR", "higher", 80, "10 log10(1 / mse) of BT.601 Y", psnr, digits=2),
@@ -66,20 +74,22 @@ _LISTED = (
     _own("psnr_color", "PSNR CbCr", "higher", 80, "over Cb and Cr of BT.601", psnr_color, digits=2),
     _own("l1", "L1", "lower", 1, "mean absolute difference", l1),
     _own("squeezenet", "SqueezeNet distance", "lower", 4, "this project; it is not LPIPS", squeezenet_distance),
-    *(
-        Metric(
-            name=model.name,
-            title=model.title,
-            direction=model.direction,
-            needs_gt=model.needs_gt,
-            range=model.range,
-            source=model.source,
-            implementation=model.library,
-            load=model.load,
-            of_set=model.of_set,
-        )
-        for model in learned.MODELS
-    ),
-)
+    _foreign("lpips", "LPIPS", "lower", 1, "Zhang et al. 2018, AlexNet, 0.1", Model(
+        "pyiqa", "lpips", ("LPIPS_v0.1_alex-df73285e.pth", "alexnet-owt-7be5be79.pth"))),
+    _foreign("dists", "DISTS", "lower", 1, "Ding et al. 2020", Model(
+        "pyiqa", "dists", ("DISTS_weights-f5e65c96.pth", "vgg16-397923af.pth"))),
+    _foreign("fid", "FID", "lower", _INF, "Heusel et al. 2017, as clean-fid", Model(
+        "pyiqa", "fid", ("pt_inception-2015-12-05-6726825d.pth",), of_set=True)),
+    _foreign("clipiqa", "CLIPIQA", "higher", 1, "Wang et al. 2023", Model(
+        "pyiqa", "clipiqa", ("RN50.pt",), needs_gt=False)),
+    _foreign("musiq", "MUSIQ", "higher", 100, "Ke et al. 2021, KonIQ", Model(
+        "pyiqa", "musiq", ("musiq_koniq_ckpt-e95806b9.pth",), needs_gt=False)),
+    _foreign("maniqa", "MANIQA", "higher", 1, "Yang et al. 2022, PIPAL", Model(
+        "pyiqa", "maniqa-pipal", ("MANIQA_PIPAL-ae6d356b.pth",), needs_gt=False)),
+    _foreign("maniqa_koniq", "MANIQA (KonIQ)", "higher", 1, "Yang et al. 2022, KonIQ", Model(
+        "pyiqa", "maniqa", ("ckpt_koniq10k.pt",), needs_gt=False)),
+    _foreign("lpips_torchmetrics", "LPIPS (torchmetrics)", "lower", 1, "Zhang et al. 2018, AlexNet", Model(
+        "torchmetrics", "LearnedPerceptualImagePatchSimilarity", ("alexnet-owt-7be5be79.pth",))),
+)  # fmt: skip
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _LISTED}
 """All metrics by name, in the order in which tables show them."""
