@@ -223,8 +223,8 @@ def test_memory_runs_out_as_the_plan_says_or_by_one_line(desk: Path, tiny: str) 
     write_picture(desk / "in" / "3-small.png", 16, 16)
     words = ("in", "--tile", "none", "--vae-tile", "none")
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, ({0}, {0}))"
-    # Less than the plan asks for, 1.9 GB: refused before anything is computed. Not much less: what libraries reserve for
-    # each thread counts too, and differs from run to run.
+    # Less than the plan asks for, 1.9 GB: refused before anything is computed. Not much less: what libraries reserve
+    # for each thread counts too, and differs from run to run.
     code, records, err = run(tiny, *words, "-o", "planned", limit=limit.format(1_600_000_000))
     assert (code, [r["status"] for r in records]) == (1, ["done", "failed", "done"]), err
     assert "2-large.png: 2200x2200 needs about" in records[1]["error"]
