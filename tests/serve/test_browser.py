@@ -70,7 +70,7 @@ def page(browser: Any, address: str) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("photos")
-    made = {"cat.png": (skimage.data.chelsea(), (240, 160)), "coffee.jpg": (skimage.data.coffee(), (90, 60)),
+    made = {"cat.png": (skimage.data.chelsea(), (480, 320)), "coffee.jpg": (skimage.data.coffee(), (90, 60)),
             "large.png": (skimage.data.astronaut(), (420, 420))}  # fmt: skip
     for name, (array, size) in made.items():
         Image.fromarray(array).resize(size, Image.Resampling.LANCZOS).save(folder / name)
@@ -97,7 +97,7 @@ def test_a_photo_from_choosing_to_the_right_bytes(page: Any, address: str, photo
     assert not page.locator("#panel").is_visible()
     page.set_input_files("#files", photos["cat.png"])
     page.get_by_role("button", name="Upscale photo").wait_for()
-    assert page.locator("#facts").inner_text() == "240 × 160"
+    assert page.locator("#facts").inner_text() == "480 × 320"
     page.locator("#option-scale input[value='3']").check(force=True)
     page.locator("#option-steps").fill("2")
     assert page.locator("#line").inner_text() == "ccsr upscale cat.png --scale 3 --steps 2"
@@ -116,7 +116,7 @@ def test_a_photo_from_choosing_to_the_right_bytes(page: Any, address: str, photo
     assert len({value for value in values if 0 < value < 1}) >= 3, values
     assert values == sorted(values)
     assert any(re.fullmatch(r"\d+ % · about .* left", words) for _, words in seen), seen
-    assert page.locator("#facts").inner_text().startswith("240 × 160 → 720 × 480")
+    assert page.locator("#facts").inner_text().startswith("480 × 320 → 1440 × 960")
 
     with page.expect_download() as waiting:
         page.locator("#save").click()
@@ -139,7 +139,7 @@ def test_a_photo_from_choosing_to_the_right_bytes(page: Any, address: str, photo
     assert page.locator("#go").inner_text() == "Upscale again"
     page.reload()
     finish(page)
-    assert page.locator("#facts").inner_text().startswith("240 × 160 → 720 × 480")
+    assert page.locator("#facts").inner_text().startswith("480 × 320 → 1440 × 960")
 
 
 def test_the_border_moves_by_mouse_and_keys(page: Any, photos: dict[str, Path]) -> None:
