@@ -10,9 +10,12 @@ from PIL import Image
 from ccsr.degradation import (
     PUBLISHED,
     BicubicDegradation,
+    Camera,
+    CameraDegradation,
     LightDegradation,
     RealESRGANDegradation,
     kernels,
+    operators,
     realesrgan,
 )
 
@@ -58,7 +61,7 @@ def test_filter_equals_a_direct_correlation() -> None:
     x, kernel = _photo()[None], kernels.padded(kernels.blur(11, "aniso", 1.4, 0.5, 0.4, 1))
     weight = torch.from_numpy(kernel).float().expand(3, 1, 21, 21)
     direct = torch.nn.functional.conv2d(torch.nn.functional.pad(x, (10,) * 4, mode="reflect"), weight, groups=3)
-    torch.testing.assert_close(realesrgan._filter(x, kernel), direct, atol=1e-5, rtol=0)
+    torch.testing.assert_close(operators.filtered(x, kernel), direct, atol=1e-5, rtol=0)
 
 
 def test_kinds_and_sizes_follow_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +186,7 @@ def test_poisson_noise_has_the_variance_of_its_light() -> None:
 def test_second_blur_and_order_are_drawn_half_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen from outside: how often each operation runs, and which ends the chain."""
     ran: list[str] = []
-    for name in ("_filter", "_jpeg"):
+    for name in ("filtered", "through_jpeg"):
         original = getattr(realesrgan, name)
         monkeypatch.setattr(
             realesrgan, name, lambda x, w, n=name, f=original: (ran.append(n) if w is not None else None) or f(x, w)
@@ -192,12 +195,12 @@ def test_second_blur_and_order_are_drawn_half_of_the_time(monkeypatch: pytest.Mo
     for seed in range(400):
         ran.clear()
         degradation(gt, np.random.default_rng(seed))
-        assert ran.count("_jpeg") == 2
-        kernels_used.append(ran.count("_filter"))
+        assert ran.count("through_jpeg") == 2
+        kernels_used.append(ran.count("filtered"))
         last[ran[-1]] += 1
     # One blur always, a second half of the time, the final sinc in 0.8: it comes last in half of these.
     assert np.mean(kernels_used) == pytest.approx(1 + 0.5 + 0.8, abs=0.1)
-    assert last["_filter"] / 400 == pytest.approx(0.4, abs=0.06)
+    assert last["filtered"] / 400 == pytest.approx(0.4, abs=0.06)
 
 
 def test_a_sample_is_the_same_alone_and_in_any_batch() -> None:
@@ -237,3 +240,26 @@ def test_the_light_one_keeps_the_picture() -> None:
     clean = torch.nn.functional.interpolate(gts, scale_factor=0.25, mode="area")
     assert float((lq - clean).abs().mean()) < 0.03
     assert not torch.equal(lq[0], lq[1])
+
+
+def test_a_camera_blurs_more_than_a_reduction_and_mostly_adds_little_noise() -> None:
+    gt = torch.zeros(3, 64, 64)
+    gt[:, :, 32:] = 1
+    camera = CameraDegradation(camera=Camera(noise=0.0, sharpening=0.0, jpeg=(100, 100)))
+    rows = torch.stack([camera(gt, np.random.default_rng(i))[1, 8] for i in range(40)])
+    plain = torch.nn.functional.interpolate(gt[None], scale_factor=0.25, mode="area")[0, 1, 8]
+    assert rows.shape == (40, 16)
+    # What the bright half leaves in the pixel beside the edge: none for the filter alone.
+    assert float(plain[7]) == 0
+    assert 0.03 < float(rows[:, 7].mean()) < 0.3
+    grey = torch.full((3, 64, 64), 0.5)
+    levels = [255 * float(CameraDegradation()(grey, np.random.default_rng(i)).std()) for i in range(200)]
+    assert np.median(levels) < 4
+    assert max(levels) > 12
+
+
+def test_a_camera_is_the_same_alone_and_in_a_batch() -> None:
+    gts = torch.stack([_photo(64).roll(i, -1) for i in range(4)])
+    together = CameraDegradation()(gts, [np.random.default_rng(i) for i in range(4)])
+    for i in range(4):
+        assert torch.equal(together[i], CameraDegradation()(gts[i], np.random.default_rng(i)))

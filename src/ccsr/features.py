@@ -161,9 +161,14 @@ def perceptual_distance(network: FeatureNetwork, a: Tensor, b: Tensor) -> Tensor
     At each place the features have length one over their channels; squared differences are summed over channels and
     averaged over places. The mean over maps or, with LPIPS's heads, the weighted sum.
     """
+    return feature_distance(network, network(a), network(b))
+
+
+def feature_distance(network: FeatureNetwork, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """The same for maps that are at hand."""
     total: list[Tensor] = []
-    for i, (x, y) in enumerate(zip(network(a), network(b), strict=True)):
-        difference = (_unit(x) - _unit(y)) ** 2
+    for i, (x, y) in enumerate(zip(a, b, strict=True)):
+        difference = (_unit(x.float()) - _unit(y.float())) ** 2
         if network.heads:
             difference = difference * network.heads[i].view(1, -1, 1, 1)
         total.append(difference.sum(1).mean())

@@ -68,7 +68,7 @@ def test_nothing_is_replaced_unasked(photos: Path, desk: Path, capsys: pytest.Ca
     [
         ("degrade in", "one folder and -o are needed (ccsr degrade photos/ -o pairs/)"),
         ("degrade nowhere -o out", "nowhere: there is no such folder"),
-        ("degrade in -o out --kind bicubik", "--kind is 'bicubik' (choose from realesrgan, bicubic, light)"),
+        ("degrade in -o out --kind bicubik", "--kind is 'bicubik' (choose from realesrgan, bicubic, light, camera)"),
         ("degrade in -o out --scale 9", "--scale is 9 (choose 1 to 8)"),
         ("degrade in -o out --crop 18", "--crop is 18 (choose a multiple of 4)"),
     ],

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -54,6 +55,22 @@ def test_color_psnr_sees_what_psnr_does_not() -> None:
     tinted[..., 1] -= 10
     assert metrics.psnr(tinted, grey) > 60
     assert metrics.psnr_color(tinted, grey) < 35
+
+
+def test_flat_noise_is_measured_where_the_truth_is_flat() -> None:
+    rng = np.random.default_rng(0)
+    texture, grain = (rng.normal(0, sigma, (128, 640, 1)) for sigma in (30, 4))
+    texture[:, :64] = 0  # eight flat patches of eighty
+    grain[:, 56:64] = 0  # the filter reaches over the border
+    gt, noisy_there, noisy_elsewhere = (
+        np.repeat(100 + x, 3, 2).clip(0, 255).round().astype(np.uint8)
+        for x in (texture, texture + np.where(np.arange(640)[None, :, None] < 64, grain, 0), texture * 1.5)
+    )
+    rest = (grain - gaussian_filter(grain, (1.4, 1.4, 0)))[:, :64].reshape(4, 32, 2, 32).swapaxes(1, 2)
+    assert metrics.flat_noise(noisy_there, gt) == pytest.approx(rest.reshape(8, -1).std(1).mean(), rel=0.15)
+    # Of texture beside them only what the filter carries over the border.
+    assert metrics.flat_noise(noisy_elsewhere, gt) < 2
+    assert metrics.flat_noise(gt[:16, :16], gt[:16, :16]) == 0
 
 
 def test_ssim_agrees_with_scikit_image(cat: np.ndarray) -> None:

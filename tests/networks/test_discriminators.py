@@ -18,6 +18,15 @@ def test_patchgan_has_the_published_size() -> None:
     assert critic(torch.rand(1, 3, 512, 512)).shape == (1, 1, 62, 62)
 
 
+def test_a_conditional_patchgan_hears_of_the_input() -> None:
+    torch.manual_seed(0)
+    critic = PatchGAN(8, conditional=True).eval()
+    picture, lq_up = torch.rand(2, 1, 3, 64, 64)
+    assert not torch.allclose(critic(picture, lq_up), critic(picture, 1 - lq_up))
+    plain = PatchGAN(8).eval()
+    assert torch.equal(plain(picture, lq_up), plain(picture))
+
+
 def test_patchgan_sees_seventy_pixels() -> None:
     critic = PatchGAN().eval()
     x = torch.rand(1, 3, 256, 256, requires_grad=True)

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from ccsr.networks import codec
 from ccsr.sampler import add_noise, predict_x0
-from ccsr.training.losses import paper_losses, published_losses
+from ccsr.training.losses import paper_losses, published_losses, ssim_loss
 from ccsr.verify import recorded_networks
 from conftest import GOLDEN
 
@@ -125,3 +125,18 @@ def test_picture_losses_see_colour() -> None:
     assert float(picture_loss(picture, picture, 2.0)) == 0
     blue = picture + torch.tensor([0.0, -0.05 * 0.114 / 0.587, 0.05]).view(1, 3, 1, 1)  # the same Y
     assert float(picture_loss(blue, picture, 4.0)) > 1.9 * float(picture_loss(blue, picture, 2.0)) > 0
+
+
+def test_ssim_loss_is_the_metric() -> None:
+    """Against scikit-image with the paper's Gaussian window, on luma; its border is the same as ours: left out."""
+    from skimage.metrics import structural_similarity
+
+    generator = torch.Generator().manual_seed(0)
+    gt = torch.rand(1, 1, 40, 48, generator=generator).expand(-1, 3, -1, -1)
+    sr = (gt + 0.2 * torch.rand(1, 1, 40, 48, generator=generator)).clamp(0, 1)
+    a, b = (x[0, 0].double().numpy() for x in (sr, gt))
+    _, whole = structural_similarity(
+        a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0, full=True
+    )
+    assert float(ssim_loss(sr, gt)) == pytest.approx(1 - whole[5:-5, 5:-5].mean(), abs=1e-5)
+    assert float(ssim_loss(gt, gt)) == pytest.approx(0, abs=1e-5)

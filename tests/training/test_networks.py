@@ -63,7 +63,7 @@ def test_what_is_packed_loads_as_what_was_trained(tiny: str, tmp_path: Path) -> 
     facts = describe(tmp_path / "run" / "model")
     assert (facts.name, facts.licence, facts.source) == ("mine", "CC0-1.0", f"trained in a test, from {tiny}")
     theirs = describe(tiny)
-    assert (facts.color_fix, facts.min_size) == (theirs.color_fix, theirs.min_size)
+    assert (facts.color_fix, facts.min_size, facts.min_scale) == (theirs.color_fix, theirs.min_size, theirs.min_scale)
     assert json.loads((tmp_path / "run" / "model" / "scheduler" / "scheduler_config.json").read_text()) == json.loads(
         (Path(tiny) / "scheduler" / "scheduler_config.json").read_text()
     )

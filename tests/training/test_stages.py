@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -19,7 +20,7 @@ from ccsr.training.networks import start_networks
 from ccsr.training.run import train
 from ccsr.training.scores import super_resolve
 from ccsr.training.stage1 import Stage1
-from ccsr.training.stage2 import Stage2
+from ccsr.training.stage2 import Stage2, _moved
 from training.conftest import state_of
 
 Quick = Callable[..., Config]
@@ -41,7 +42,7 @@ def _stage1(config: Config) -> Stage1:
 def _stage2(config: Config) -> Stage2:
     assert isinstance(config, Stage2Config)
     networks = start_networks(config.model, 0).to(CPU)
-    return Stage2(networks, config.loss, config.loop, Accelerator(cpu=True), ((), config.validation))
+    return Stage2(networks, config.model, config.loss, config.loop, Accelerator(cpu=True), ((), config.validation))
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -106,6 +107,42 @@ def test_stage_2_learns_on_the_latents_of_inference(T: int, quick: Quick, tmp_pa
         settings = Settings(nuts_trajectory(T, Fraction(2, 3), Fraction(1, 2)))
         theirs = restore(networks, up, Conditions(model.denoiser.prompt.detach()), settings, draw)
     torch.testing.assert_close(ours, theirs.latent)
+
+
+def test_the_denoiser_can_learn_along_from_pictures(quick: Quick, tmp_path: Path) -> None:
+    words = ["model.trained=[unet,controlnet,prompt]", "loss.discriminator=none", "loss.grids=[6]"]
+    stage = _stage2(quick("stage2", tmp_path, *words, "loss.ssim_weight=0.5"))
+    terms = stage.losses(_pair(), Draws(0, 0, CPU), 0)
+    assert set(terms) == {"reconstruction", "ssim"}
+    terms["reconstruction"].backward()  # type: ignore[no-untyped-call]
+    denoiser, vae = stage.networks.denoiser, stage.networks.vae
+    learning = {n: p for n, p in stage.players[0].module.named_parameters() if p.requires_grad}
+    assert {n.split(".")[0] for n in learning} == {"decoder", "denoiser"}
+    for module in (denoiser.unet, denoiser.controlnet, vae.decoder):
+        assert any(p.grad is not None and float(p.grad.abs().max()) > 0 for p in module.parameters())
+    assert all(p.grad is None for p in vae.encoder.parameters())
+
+
+def test_the_feature_network_looks_from_another_place_each_time() -> None:
+    """Both pictures from the same one, never less than 32 pixels, every phase of its stride among them."""
+    ramp = torch.arange(64.0).expand(2, 1, 3, 48, 64)
+    firsts = set()
+    for number in range(300):
+        a, b = _moved(ramp, Draws(0, number, CPU))
+        assert torch.equal(a, b)
+        assert min(a.shape[-2:]) >= 32
+        firsts.add(int(a.min()))
+    assert firsts == set(range(16))
+    assert _moved(ramp[..., :24, :32], Draws(0, 0, CPU)).shape[-2:] == (24, 32)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_latent_terms_come_on_their_share_of_the_batches(share: float, quick: Quick, tmp_path: Path) -> None:
+    words = ["model.trained=[unet,controlnet,prompt]", "loss.discriminator=none", f"loss.latent_share={share}"]
+    stage = _stage2(quick("stage2", tmp_path, *words))
+    with torch.no_grad():
+        found = [set(stage.losses(_pair(1), Draws(0, n, CPU), 0)) for n in range(80)]
+    assert np.mean([bool(names & {"diffusion", "x0_at_T"}) for names in found]) == pytest.approx(share, abs=0.11)
 
 
 def test_terms_of_the_discriminator(quick: Quick, tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from ccsr.cli import terminal
 from ccsr.cli.arguments import Command, Parser
 from ccsr.errors import OptionError
 
-_KINDS = ("realesrgan", "bicubic", "light")
+_KINDS = ("realesrgan", "bicubic", "light", "camera")
 
 
 def parser() -> Parser:
@@ -23,8 +24,8 @@ def parser() -> Parser:
     made.add_argument("-o", "--output", metavar="FOLDER", help="where test_LR and test_HR are made")
     made.add_argument(
         "--kind", metavar="|".join(_KINDS), default="realesrgan",
-        help="blur, resize, noise and JPEG twice, with the published strengths; a bicubic filter alone; or a filter and"
-        " faint noise (default: realesrgan)",
+        help="blur, resize, noise and JPEG twice, with the published strengths; a bicubic filter alone; a filter and"
+        " faint noise; or a camera's blur, noise and sharpening (default: realesrgan)",
     )  # fmt: skip
     made.add_argument("--scale", metavar="N", default="4", help="ratio of the sides, a whole number (default: 4)")
     made.add_argument("--crop", metavar="PX", help="a centred square of each good picture; else all of it")
@@ -49,8 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ccsr.data.pairs import DegradationConfig
 
     config = DegradationConfig("bicubic" if arguments.kind == "bicubic" else "realesrgan", factor)
-    if arguments.kind == "light":
-        config = DegradationConfig(factor=factor, light_share=1.0)
+    config = replace(
+        config, light_share=float(arguments.kind == "light"), camera_share=float(arguments.kind == "camera")
+    )
     done = failed = 0
     out = Path(arguments.output)
     for made in degrade_folder(

@@ -18,7 +18,16 @@ from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ccsr.data.sources import Pictures, SourceConfig
-from ccsr.degradation import PUBLISHED, BicubicDegradation, LightDegradation, RealESRGANDegradation, Stage
+from ccsr.degradation import (
+    CAMERA,
+    PUBLISHED,
+    BicubicDegradation,
+    Camera,
+    CameraDegradation,
+    LightDegradation,
+    RealESRGANDegradation,
+    Stage,
+)
 from ccsr.errors import ImageError, OptionError
 
 _GRID = 8
@@ -36,14 +45,19 @@ class DegradationConfig:
     """Side of the good picture over that of the low-quality one."""
     light_share: float = 0.0
     """Share of regions that get a light degradation instead: people also enlarge pictures that are not bad."""
+    camera_share: float = 0.0
+    """Share of regions that get what a camera does: a wide blur, noise, sharpening."""
+    camera: Camera = CAMERA
     first: Stage = PUBLISHED[0]
     second: Stage = PUBLISHED[1]
 
     def draw(self, gt: Tensor, rng: np.random.Generator) -> Tensor:
         """Degrade one picture, (3, h, w) in 0..1."""
-        light = rng.random() < self.light_share
-        if light:
+        chance = rng.random()
+        if chance < self.light_share:
             return LightDegradation(self.factor)(gt, rng)
+        if chance < self.light_share + self.camera_share:
+            return CameraDegradation(self.factor, self.camera)(gt, rng)
         if self.kind == "bicubic":
             return BicubicDegradation(self.factor)(gt, rng)
         return RealESRGANDegradation(self.factor, (self.first, self.second))(gt, rng)

@@ -1,6 +1,15 @@
 """Making low-quality pictures from good ones."""
 
 from ccsr.degradation.realesrgan import PUBLISHED, RealESRGANDegradation, Stage
-from ccsr.degradation.simple import BicubicDegradation, LightDegradation
+from ccsr.degradation.simple import CAMERA, BicubicDegradation, Camera, CameraDegradation, LightDegradation
 
-__all__ = ["PUBLISHED", "BicubicDegradation", "LightDegradation", "RealESRGANDegradation", "Stage"]
+__all__ = [
+    "CAMERA",
+    "PUBLISHED",
+    "BicubicDegradation",
+    "Camera",
+    "CameraDegradation",
+    "LightDegradation",
+    "RealESRGANDegradation",
+    "Stage",
+]

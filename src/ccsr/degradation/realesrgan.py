@@ -1,19 +1,17 @@
 """The second-order degradation of Real-ESRGAN with the parameters of the published training (ccsr-spec 7)."""
 
-import io
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
 from ccsr.degradation import kernels
+from ccsr.degradation.operators import filtered, one_thread, through_jpeg
 
 KINDS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
 KIND_SHARES = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
@@ -68,7 +66,7 @@ class RealESRGANDegradation:
 
     def __call__(self, gt: Tensor, rng: np.random.Generator | Sequence[np.random.Generator]) -> Tensor:
         """Degrade one picture with one generator, or a batch with as many."""
-        with torch.no_grad(), _one_thread(gt.device):
+        with torch.no_grad(), one_thread(gt.device):
             if isinstance(rng, np.random.Generator):
                 return self._degrade(gt[None], [rng])[0]
             return self._degrade(gt, rng)
@@ -81,7 +79,7 @@ class RealESRGANDegradation:
         xs = _filter_each(list(torch.split(gt, 1)), [_draw_kernel(first, rng) for rng in rngs])
         for i, rng in enumerate(rngs):
             x = _resize(xs[i], _draw_scale(first, rng), rng, *xs[i].shape[-2:])
-            xs[i] = _jpeg(_add_noise(x, first, rng), _draw_quality(first, rng))
+            xs[i] = through_jpeg(_add_noise(x, first, rng), _draw_quality(first, rng))
         xs = _filter_each(xs, [_draw_kernel(second, r) if r.random() < second.blur_share else None for r in rngs])
         finals: list[np.ndarray | None] = []
         for i, rng in enumerate(rngs):
@@ -89,25 +87,11 @@ class RealESRGANDegradation:
             x = _add_noise(x, second, rng)
             quality, final = _draw_quality(second, rng), _draw_final(rng)
             jpeg_last = rng.random() < 0.5
-            xs[i] = _to(x if jpeg_last else _jpeg(x, quality), height, width, _draw_mode(rng))
+            xs[i] = _to(x if jpeg_last else through_jpeg(x, quality), height, width, _draw_mode(rng))
             if jpeg_last:
-                xs[i] = _jpeg(_filter(xs[i], final), quality)
+                xs[i] = through_jpeg(filtered(xs[i], final), quality)
             finals.append(None if jpeg_last else final)
         return (torch.cat(_filter_each(xs, finals)).clamp(0, 1) * 255).round() / 255
-
-
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """Transforms and resizes round otherwise when they are shared out among threads."""
-    threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _draw_kernel(stage: Stage, rng: np.random.Generator) -> np.ndarray:
@@ -156,24 +140,10 @@ def _filter_each(xs: Sequence[Tensor], weights: Sequence[np.ndarray | None]) -> 
             alike[xs[i].shape].append(i)
     for rows in alike.values():
         kernel = np.stack([weight for i in rows if (weight := weights[i]) is not None])
-        filtered = _filter(torch.cat([xs[i] for i in rows]), kernel[:, None])
-        for i, x in zip(rows, torch.split(filtered, 1), strict=True):
+        blurred = filtered(torch.cat([xs[i] for i in rows]), kernel[:, None])
+        for i, x in zip(rows, torch.split(blurred, 1), strict=True):
             out[i] = x
     return out
-
-
-def _filter(x: Tensor, kernel: np.ndarray | None) -> Tensor:
-    if kernel is None:
-        return x
-    reach = kernel.shape[-1] // 2
-    # Pictures narrower than the kernel's reach cannot be reflected that far.
-    mode = "reflect" if min(x.shape[-2:]) > reach else "replicate"
-    padded = pad(x, (reach,) * 4, mode=mode)
-    # By Fourier transform: a direct 21x21 convolution takes twenty times as long. Every kernel is symmetric about its
-    # centre, so convolution and correlation are one.
-    size = padded.shape[-2:]
-    weight = torch.fft.rfft2(torch.from_numpy(kernel).to(x.dtype).to(x.device), s=size)
-    return torch.fft.irfft2(torch.fft.rfft2(padded) * weight, s=size)[..., 2 * reach :, 2 * reach :]
 
 
 def _resize(x: Tensor, scale: float, rng: np.random.Generator, height: int, width: int) -> Tensor:
@@ -200,12 +170,3 @@ def _add_noise(x: Tensor, stage: Stage, rng: np.random.Generator) -> Tensor:
         drawn = torch.from_numpy(rng.poisson((base * values).numpy()).astype(np.float32)) / values
         noise = (drawn - base) * rng.uniform(*stage.poisson)
     return (x + noise.to(x.device)).clamp(0, 1)
-
-
-def _jpeg(x: Tensor, quality: int) -> Tensor:
-    """(1, 3, h, w) through the codec."""
-    picture = (x[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=quality)
-    decoded = np.asarray(Image.open(file)).transpose(2, 0, 1)
-    return torch.from_numpy(np.ascontiguousarray(decoded))[None].float().to(x.device) / 255

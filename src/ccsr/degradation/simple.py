@@ -1,5 +1,6 @@
-"""Degradations of one step: the bicubic one of papers, and a light one for pictures that are not bad."""
+"""Degradations of one step: the bicubic one of papers, a light one for pictures that are not bad, and a camera's."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
+
+from ccsr.degradation import kernels
+from ccsr.degradation.operators import filtered, one_thread, through_jpeg
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,62 @@ class LightDegradation:
         lq = _smaller(gt, self.factor, ("area", "bilinear", "bicubic")[rng.integers(3)])
         noise = float(rng.uniform(*self.noise)) / 255 * rng.standard_normal(lq.shape, dtype=np.float32)
         return _eight_bit(lq + torch.from_numpy(noise).to(lq.device))
+
+
+@dataclass(frozen=True)
+class Camera:
+    """How strong a camera's faults are."""
+
+    blur: tuple[float, float] = (0.3, 2.0)
+    """Range of the blur's two standard deviations in pixels of the good picture."""
+    noise: float = 25.0
+    """Largest standard deviation of the noise in grey levels of 255; an eighth of the pictures get more than half."""
+    sharpening: float = 0.5
+    """Largest strength of the unsharp mask that half of the pictures get."""
+    jpeg: tuple[int, int] = (70, 98)
+
+
+CAMERA = Camera()
+
+
+@dataclass(frozen=True)
+class CameraDegradation:
+    """What a lens, a sensor and a camera's program do to a photograph, without the accidents of the internet.
+
+    A blur that is wider than the filter of a reduction, at times uneven; sensor noise, mostly little and at times a
+    lot, half of it smoothed as cameras do; the camera's own sharpening, which leaves halos; a good JPEG for half.
+    Shapes as in `RealESRGANDegradation`.
+    """
+
+    factor: int = 4
+    camera: Camera = CAMERA
+
+    def __call__(self, gt: Tensor, rng: np.random.Generator | Sequence[np.random.Generator]) -> Tensor:
+        """Degrade one picture, (3, h, w) in 0..1, or a batch with a generator for each row."""
+        if not isinstance(rng, np.random.Generator):
+            return torch.stack([self(x, r) for x, r in zip(gt, rng, strict=True)])
+        with torch.no_grad(), one_thread(gt.device):
+            return self._degrade(gt, rng)
+
+    def _degrade(self, gt: Tensor, rng: np.random.Generator) -> Tensor:
+        camera = self.camera
+        first = rng.uniform(*camera.blur)
+        second = first if rng.random() < 0.5 else float(np.clip(first * rng.uniform(0.6, 1.6), *camera.blur))
+        x = filtered(gt[None], kernels.blur(kernels.SIZE, "aniso", first, second, rng.uniform(0, math.pi), 1.0))
+        x = _smaller(x, self.factor, ("area", "bilinear", "bicubic")[rng.integers(3)])
+        noise = rng.standard_normal(x.shape, dtype=np.float32)
+        if rng.random() < 0.4:
+            noise[:] = noise[:, :1]  # of brightness alone
+        grain = torch.from_numpy(noise).to(x.device)
+        if rng.random() < 0.5:
+            grain = filtered(grain, kernels.blur(7, "iso", (width := rng.uniform(0.4, 1.0)), width, 0.0, 1.0))
+        x = x + float(camera.noise / 255 * rng.random() ** 3) * grain
+        if rng.random() < 0.5:
+            soft = filtered(x, kernels.blur(7, "iso", 1.0, 1.0, 0.0, 1.0))
+            x = x + float(rng.uniform(0, camera.sharpening)) * (x - soft)
+        if rng.random() < 0.5:
+            x = through_jpeg(x, int(rng.integers(camera.jpeg[0], camera.jpeg[1] + 1)))
+        return _eight_bit(x[0])
 
 
 def _smaller(gt: Tensor, factor: int, mode: str) -> Tensor:

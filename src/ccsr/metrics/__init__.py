@@ -1,6 +1,7 @@
 """Metrics: one file each, listed in `METRICS`, put together for a paper's protocol in `PROTOCOLS`."""
 
 from ccsr.metrics.differences import l1, psnr, psnr_color, psnr_rgb
+from ccsr.metrics.flat import flat_noise
 from ccsr.metrics.luma import without_border
 from ccsr.metrics.niqe import niqe
 from ccsr.metrics.protocols import PROTOCOLS, Protocol, chosen_metrics
@@ -14,6 +15,7 @@ __all__ = [
     "Metric",
     "Protocol",
     "chosen_metrics",
+    "flat_noise",
     "l1",
     "niqe",
     "psnr",

@@ -3,14 +3,14 @@
 The weights are SqueezeNet v1.0's, trained on ImageNet (BSD-2-Clause, notice beside them).
 """
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ccsr.errors import ImageError
-from ccsr.features import SHIPPED, SqueezeNetFeatures, VGG16Features, load_features, perceptual_distance
+from ccsr.features import SHIPPED, SqueezeNetFeatures, VGG16Features, feature_distance, load_features
 from ccsr.metrics.luma import as_levels
 
 SMALLEST = 32
@@ -29,7 +29,14 @@ def squeezenet_distance(sr: np.ndarray, gt: np.ndarray) -> float:
             f"{sr.shape[1]}x{sr.shape[0]} is too small for SqueezeNet", hint=f"{SMALLEST} pixels a side are needed"
         )
     with torch.inference_mode():
-        return float(perceptual_distance(_network(), _tensor(sr), _tensor(gt)))
+        truth = _features(as_levels(gt).tobytes(), gt.shape)
+        return float(feature_distance(_network(), _network()(_tensor(sr)), truth))
+
+
+@lru_cache(maxsize=1)
+def _features(levels: bytes, shape: tuple[int, ...]) -> list[Tensor]:
+    """Of the ground truth, which several results in a row are held against."""
+    return _network()(_tensor(np.frombuffer(levels, np.uint8).reshape(shape)))
 
 
 @cache

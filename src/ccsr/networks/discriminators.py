@@ -18,12 +18,16 @@ from ccsr.networks.vit import ViT
 
 
 class PatchGAN(nn.Module):
-    """Five 4x4 convolutions, strides 2 2 2 1 1: one logit for each patch of 70 pixels (ccsr-spec 6.3)."""
+    """Five 4x4 convolutions, strides 2 2 2 1 1: one logit for each patch of 70 pixels (ccsr-spec 6.3).
 
-    def __init__(self, filters: int = 64, layers: int = 3) -> None:
+    A conditional one sees the enlarged input beside the picture, so that it can tell invented detail from restored.
+    """
+
+    def __init__(self, filters: int = 64, layers: int = 3, *, conditional: bool = False) -> None:
         super().__init__()
+        self.conditional = conditional
         widths = [filters * min(2**i, 8) for i in range(layers + 1)]
-        stack: list[nn.Module] = [nn.Conv2d(3, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        stack: list[nn.Module] = [nn.Conv2d(6 if conditional else 3, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
         for i in range(1, layers + 1):
             stride = 2 if i < layers else 1
             stack += [
@@ -38,9 +42,10 @@ class PatchGAN(nn.Module):
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1.0, 0.02)
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """(B, 3, H, W) in 0..1 to logits (B, 1, h, w)."""
-        out: Tensor = self.main(2 * picture - 1)
+    def forward(self, picture: Tensor, lq_up: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) in 0..1, and the enlarged input where it is conditional, to logits (B, 1, h, w)."""
+        seen = torch.cat([picture, lq_up], 1) if self.conditional and lq_up is not None else picture
+        out: Tensor = self.main(2 * seen - 1)
         return out
 
 

@@ -66,7 +66,7 @@ class ModelConfig:
     fresh: tuple[Part, ...] = ()
     """Parts that start anew. A ControlNet starts from the UNet's weights, the others from random ones."""
     trained: tuple[Part, ...] = ("controlnet",)
-    """Stage 1 and the denoiser of the pre-training: which parts learn."""
+    """Which parts of the denoiser learn: in stage 1 and the pre-training, and along with the decoder in stage 2."""
     prompt: Literal["empty", "positive"] = "empty"
     """Embedding that is trained with. A learnt one (`prompt` in `trained`) is always stored as `positive`."""
     name: str | None = None
@@ -127,7 +127,13 @@ class DecoderLoss:
     perceptual_heads: str | None = None
     """LPIPS's own weights of the maps, to make VGG16's distance LPIPS."""
     perceptual_weight: float = 1.0
+    ssim_weight: float = 0.0
+    """Of 1 - SSIM of luma."""
     discriminator: Literal["none", "patchgan", "projected"] = "none"
+    filters: int = 64
+    """patchgan: width of its first layer."""
+    conditional: bool = False
+    """patchgan: it sees the enlarged input beside the picture. projected always does."""
     adversarial_weight: float = 0.05
     adaptive: bool = False
     """Scale the adversarial term by the ratio of the gradients at the decoder's last layer."""
@@ -140,6 +146,11 @@ class DecoderLoss:
     """projected: weights of the DINOv2 ViT whose class token of the input conditions the judgement."""
     post_quant: bool = False
     """Train the convolution before the decoder, too, as v1 does."""
+    latent_share: float = 0.0
+    """Where the denoiser learns along: share of the batches that stage 1's losses are added to, which keep the latents
+    those of the VAE and the later steps useful."""
+    latent_weight: float = 1.0
+    latent: DenoiserLoss = field(default_factory=lambda: DenoiserLoss("paper"))
 
 
 @dataclass(frozen=True)
@@ -191,7 +202,7 @@ class Stage1Config:
 
 @dataclass(frozen=True)
 class Stage2Config:
-    """`ccsr train stage2`: the decoder (DeFT)."""
+    """`ccsr train stage2`: the decoder (DeFT), and the parts of the denoiser that `model.trained` names."""
 
     run: str = "runs/stage2"
     recipe: Literal["published", "paper"] = "published"
@@ -257,6 +268,15 @@ def resolve(stage: str, settings: Mapping[str, Any]) -> Config:
         raise OptionError("a phase has data.sources of its own", hint="both learn on the sources at the top")
     if isinstance(config, Stage2Config):
         loss = config.loss
+        if "vae" in config.model.trained:
+            raise OptionError(
+                "model.trained holds vae", hint="the decoder always learns in stage 2, the encoder never does"
+            )
+        if loss.latent_share and not config.model.trained:
+            raise OptionError(
+                f"loss.latent_share is {loss.latent_share}, and no part of the denoiser learns",
+                hint="model.trained=[unet,controlnet,prompt]",
+            )
         if loss.discriminator == "projected" and not (loss.features and loss.semantics):
             raise OptionError(
                 "loss.discriminator is projected without its two feature networks",
@@ -264,11 +284,12 @@ def resolve(stage: str, settings: Mapping[str, Any]) -> Config:
             )
         if loss.discriminator == "patchgan" and config.data.crop < 24:
             raise OptionError(f"data.crop is {config.data.crop}", hint="patchgan needs 24 at least")
+        denoiser = loss.latent
     else:
         denoiser = config.denoiser_loss if isinstance(config, PretrainConfig) else config.loss
-        low, high = denoiser.t_range
-        if not 0 <= low < high <= 1000:
-            raise OptionError(f"loss.t_range is {low}, {high}", hint="0 to 1000, the first below the second")
-        if any(not 0 <= t < 1000 for t in denoiser.renoise):
-            raise OptionError(f"loss.renoise is {denoiser.renoise}", hint="indices from 0 to 999")
+    low, high = denoiser.t_range
+    if not 0 <= low < high <= 1000:
+        raise OptionError(f"loss.t_range is {low}, {high}", hint="0 to 1000, the first below the second")
+    if any(not 0 <= t < 1000 for t in denoiser.renoise):
+        raise OptionError(f"loss.renoise is {denoiser.renoise}", hint="indices from 0 to 999")
     return config

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, mse_loss
+from torch.nn.functional import avg_pool2d, conv2d, mse_loss
 
 from ccsr.sampler import NoiseSchedule, add_noise, predict_x0, training_target
 from ccsr.timesteps import LAST
@@ -117,3 +117,22 @@ def picture_loss(sr: Tensor, gt: Tensor, chroma_weight: float) -> Tensor:
     error = (to_ycbcr(sr) - to_ycbcr(gt)) * weights
     rows, columns = error.diff(dim=2).abs().mean(), error.diff(dim=3).abs().mean()
     return error.abs().mean() + 0.5 * (rows + columns) + avg_pool2d(error, 8).abs().mean()
+
+
+def ssim_loss(sr: Tensor, gt: Tensor) -> Tensor:
+    """1 - SSIM of luma, (B, 3, H, W) in 0..1, sides of 11 at least: a float32 scalar, 0 for equal pictures.
+
+    The Gaussian window and constants of "Image Quality Assessment: From Error Visibility to Structural Similarity".
+    """
+    x, y = (to_ycbcr(p)[:, :1] for p in (sr, gt))
+    line = torch.exp(-((torch.arange(11, device=sr.device) - 5.0) ** 2) / (2 * 1.5**2))
+    line = line / line.sum()
+
+    def mean(values: Tensor) -> Tensor:
+        return conv2d(conv2d(values, line.view(1, 1, 11, 1)), line.view(1, 1, 1, 11))
+
+    mx, my = mean(x), mean(y)
+    vx, vy, vxy = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
+    c1, c2 = 0.01**2, 0.03**2
+    ssim = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    return 1 - ssim.mean()

@@ -42,6 +42,7 @@ class ModelInTraining:
     embeddings: dict[str, Tensor]
     prompt_learnt: bool
     min_size: int | None
+    min_scale: float | None
     color_fix: str
     licence: str
     origin: str
@@ -117,6 +118,7 @@ def start_networks(config: ModelConfig, seed: int) -> ModelInTraining:
         embeddings=embeddings,
         prompt_learnt=learnt or "prompt" in config.trained,
         min_size=base["min_size"],
+        min_scale=base["min_scale"],
         color_fix=config.color_fix or base["color_fix"],
         licence=config.licence or base["licence"],
         origin=config.base or f"random weights ({config.architecture})",
@@ -128,7 +130,7 @@ def _base(config: ModelConfig) -> dict[str, Any]:
         sizes = {"nano": NANO, "sd21": SD21}[config.architecture]
         return {
             "unet": sizes["unet"], "controlnet": None, "vae": sizes["vae"], "scheduler": sizes["scheduler"],
-            "embeddings": {}, "min_size": None if config.architecture == "nano" else 512,
+            "embeddings": {}, "min_size": None if config.architecture == "nano" else 512, "min_scale": None,
             "color_fix": "wavelet" if config.architecture == "nano" else "adain", "licence": "unknown",
         }  # fmt: skip
     folder = find_folder(config.base)
@@ -138,8 +140,8 @@ def _base(config: ModelConfig) -> dict[str, Any]:
     facts = model.description
     return {
         "unet": model.unet, "controlnet": model.controlnet, "vae": model.vae, "scheduler": model.scheduler_config,
-        "embeddings": model.embeddings, "min_size": facts.min_size, "color_fix": facts.color_fix,
-        "licence": facts.licence,
+        "embeddings": model.embeddings, "min_size": facts.min_size, "min_scale": facts.min_scale,
+        "color_fix": facts.color_fix, "licence": facts.licence,
     }  # fmt: skip
 
 
@@ -152,7 +154,7 @@ def _base_alone(folder: Path) -> dict[str, Any]:
         "unet": unet, "controlnet": None, "vae": vae,
         "scheduler": read_json(folder / "scheduler" / "scheduler_config.json"),
         "embeddings": base_embeddings(folder),
-        "min_size": unet.config.sample_size * factor, "color_fix": "adain", "licence": "unknown",
+        "min_size": unet.config.sample_size * factor, "min_scale": None, "color_fix": "adain", "licence": "unknown",
     }  # fmt: skip
 
 
@@ -176,6 +178,7 @@ def pack(networks: ModelInTraining, config: ModelConfig, out: Path, how: str) ->
         scheduler_config=networks.scheduler_config,
         embeddings=embeddings,
         min_size=networks.min_size,
+        min_scale=networks.min_scale,
         color_fix=networks.color_fix,
         name=config.name or out.parent.name,
         source=f"{how}, from {networks.origin}",

@@ -76,7 +76,7 @@ def train(config: Config, listen: Listener = lambda _: None) -> Outcome:
     if isinstance(config, Stage1Config):
         stage = Stage1(networks, config.model, config.loss, loop, accelerator, validation)
     else:
-        stage = Stage2(networks, config.loss, loop, accelerator, validation)
+        stage = Stage2(networks, config.model, config.loss, loop, accelerator, validation)
     name = "stage1" if isinstance(config, Stage1Config) else "stage2"
     finished = _fit(stage, networks, pictures, config.data, loop, run, accelerator, listen)
     return _packed(networks, config, run, name, len(pictures), accelerator, finished)
@@ -162,7 +162,10 @@ def _packed(
 
 
 def _last(config: Config, run: Path) -> int:
-    return checkpoints.latest(run / "denoiser" if isinstance(config, PretrainConfig) else run) or 0
+    """The last step of a run, or of a pre-training's last phase."""
+    if isinstance(config, PretrainConfig):
+        run /= "vae" if config.denoiser.skip else "denoiser"
+    return checkpoints.latest(run) or 0
 
 
 def _accelerator(loop: LoopConfig, run: Path) -> Accelerator:
@@ -218,9 +221,11 @@ def _finished(run: Path, config: Config) -> int | None:
     except (OSError, ValueError, KeyError):
         return None
     same = kept is not None and not differences(config, kept, frozenset({"run"}))
-    loop = config.denoiser.loop if isinstance(config, PretrainConfig) else config.loop
-    due = 0 if isinstance(config, PretrainConfig) and config.denoiser.skip else loop.steps
-    return step if same and step == due and (run / MODEL).exists() else None
+    if isinstance(config, PretrainConfig):
+        loop = (config.vae if config.denoiser.skip else config.denoiser).loop
+    else:
+        loop = config.loop
+    return step if same and step == loop.steps and (run / MODEL).exists() else None
 
 
 def _keep(run: Path, config: Config) -> None:

@@ -4,6 +4,7 @@ Also the pre-training's denoiser, which is the same with the plain loss.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -12,10 +13,10 @@ from torch import Tensor
 from ccsr.data.pairs import Pair, enlarge
 from ccsr.networks import codec
 from ccsr.timesteps import LAST
-from ccsr.training.config import DenoiserLoss, LoopConfig, ModelConfig, ValidationConfig
+from ccsr.training.config import DenoiserLoss, LoopConfig, ModelConfig, Part, ValidationConfig
 from ccsr.training.loop import Draws, Evaluation, Player
-from ccsr.training.losses import paper_losses, plain_loss, published_losses
-from ccsr.training.networks import ModelInTraining
+from ccsr.training.losses import Predict, paper_losses, plain_loss, published_losses
+from ccsr.training.networks import Denoiser, ModelInTraining
 from ccsr.training.scores import judge
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,6 +34,65 @@ class Precision:
         return torch.autocast(self._kind, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
 
+def predictor(networks: ModelInTraining, precision: Precision) -> Predict:
+    """The denoiser under autocast; what goes in and comes out is float32."""
+
+    def predict(z_t: Tensor, t: Tensor, z_lq: Tensor) -> Tensor:
+        with precision():
+            output: Tensor = networks.denoiser(z_t, t.to(z_t.device), z_lq)
+        return output
+
+    return predict
+
+
+def latent_losses(
+    networks: ModelInTraining, loss: DenoiserLoss, precision: Precision, predict: Predict, pair: Pair, draws: Draws
+) -> dict[str, Tensor]:
+    """What the denoiser learns of one batch, in the latent space."""
+    schedule = networks.schedule
+    z_gt, z_lq = _latents(networks, precision, pair, draws)
+    count, device = len(z_gt), z_gt.device
+    t = torch.from_numpy(draws.rng.integers(*loss.t_range, size=count)).to(device)
+    noises = (draws.normal(z_gt.shape), draws.normal(z_gt.shape), draws.normal(z_gt.shape))
+    if loss.form == "plain":
+        return plain_loss(predict, schedule, z_gt, z_lq, t, noises[0])
+    renoise = int(draws.rng.choice(loss.renoise))
+    from_lq = loss.start == "lq"
+    if loss.form == "published":
+        return published_losses(predict, schedule, z_gt, z_lq, t, noises, renoise, from_lq)
+    # The share is met on average, also by batches of one.
+    t[: int(loss.share_at_T * count + draws.rng.random())] = LAST
+    return paper_losses(predict, schedule, z_gt, z_lq, t, noises, renoise, from_lq)
+
+
+def _latents(networks: ModelInTraining, precision: Precision, pair: Pair, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Posterior draws of the good and of the enlarged low-quality picture, scaled (ccsr-spec 5.2)."""
+    vae, up = networks.vae, enlarge(pair.lq, (pair.gt.shape[-2], pair.gt.shape[-1]))
+    with torch.no_grad(), precision():
+        moments = codec.encode(vae, torch.cat([pair.gt, up]))
+    z = codec.draw_latent(vae, moments, draws.normal(moments.mean.shape))
+    z_gt, z_lq = z.chunk(2)
+    return z_gt, z_lq
+
+
+def start_learning(networks: ModelInTraining, parts: Sequence[Part], *, checkpointing: bool) -> None:
+    """Let these parts of a frozen denoiser ask for gradients."""
+    denoiser = networks.denoiser
+    for module in parts_of(denoiser, parts):
+        module.requires_grad_(True)
+        if checkpointing:
+            module.enable_gradient_checkpointing()
+    if "controlnet" in parts and "unet" not in parts and checkpointing:
+        # The gradient reaches the ControlNet through the UNet's decoder.
+        denoiser.unet.enable_gradient_checkpointing()
+    denoiser.prompt.requires_grad_("prompt" in parts)
+
+
+def parts_of(denoiser: Denoiser, parts: Sequence[Part]) -> list[Any]:
+    """The networks among `parts`."""
+    return [getattr(denoiser, part) for part in ("unet", "controlnet") if part in parts]
+
+
 class Stage1:
     """Training of ControlNet, UNet and prompt, whichever `model.trained` names."""
 
@@ -47,51 +107,15 @@ class Stage1:
     ) -> None:
         self.networks, self.loss, self.device = networks, loss, accelerator.device
         self.precision = Precision(loop, self.device)
+        self.predict = predictor(networks, self.precision)
         self.pairs, self.validation = validation
-        denoiser = networks.denoiser
-        learning = [getattr(denoiser, part) for part in ("unet", "controlnet") if part in model.trained]
-        networks.freeze(self.precision.dtype, keep=learning)
-        for module in learning:
-            module.requires_grad_(True)
-            if loop.checkpointing:
-                module.enable_gradient_checkpointing()
-        if "controlnet" in model.trained and "unet" not in model.trained and loop.checkpointing:
-            # The gradient reaches the ControlNet through the UNet's decoder.
-            denoiser.unet.enable_gradient_checkpointing()
-        denoiser.prompt.requires_grad_("prompt" in model.trained)
-        self.players: list[Player] = [Player("denoiser", denoiser, self.losses)]
+        networks.freeze(self.precision.dtype, keep=parts_of(networks.denoiser, model.trained))
+        start_learning(networks, model.trained, checkpointing=loop.checkpointing)
+        self.players: list[Player] = [Player("denoiser", networks.denoiser, self.losses)]
 
     def losses(self, pair: Pair, draws: Draws, step: int) -> dict[str, Tensor]:
         """The terms of one pass."""
-        loss, schedule = self.loss, self.networks.schedule
-        z_gt, z_lq = self.latents(pair, draws)
-        count, device = len(z_gt), z_gt.device
-        t = torch.from_numpy(draws.rng.integers(*loss.t_range, size=count)).to(device)
-        noises = (draws.normal(z_gt.shape), draws.normal(z_gt.shape), draws.normal(z_gt.shape))
-        if loss.form == "plain":
-            return plain_loss(self.predict, schedule, z_gt, z_lq, t, noises[0])
-        renoise = int(draws.rng.choice(loss.renoise))
-        from_lq = loss.start == "lq"
-        if loss.form == "published":
-            return published_losses(self.predict, schedule, z_gt, z_lq, t, noises, renoise, from_lq)
-        # The share is met on average, also by batches of one.
-        t[: int(loss.share_at_T * count + draws.rng.random())] = LAST
-        return paper_losses(self.predict, schedule, z_gt, z_lq, t, noises, renoise, from_lq)
-
-    def predict(self, z_t: Tensor, t: Tensor, z_lq: Tensor) -> Tensor:
-        """The networks under autocast; what goes in and comes out is float32."""
-        with self.precision():
-            output: Tensor = self.networks.denoiser(z_t, t.to(z_t.device), z_lq)
-        return output
-
-    def latents(self, pair: Pair, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Posterior draws of the good and of the enlarged low-quality picture, scaled (ccsr-spec 5.2)."""
-        vae, up = self.networks.vae, enlarge(pair.lq, (pair.gt.shape[-2], pair.gt.shape[-1]))
-        with torch.no_grad(), self.precision():
-            moments = codec.encode(vae, torch.cat([pair.gt, up]))
-        z = codec.draw_latent(vae, moments, draws.normal(moments.mean.shape))
-        z_gt, z_lq = z.chunk(2)
-        return z_gt, z_lq
+        return latent_losses(self.networks, self.loss, self.precision, self.predict, pair, draws)
 
     def evaluate(self) -> Evaluation | None:
         """Scores of the present weights."""

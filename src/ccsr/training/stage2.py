@@ -1,6 +1,6 @@
 """Stage 2 (DeFT): the decoder learns on the very latents that inference gives it; all else stays as it is.
 
-Source: the paper, III-C; ccsr-spec 6.
+Source: the paper, III-C; ccsr-spec 6. For small models the denoiser can learn along, from pictures through the decoder.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,16 @@ from ccsr.features import SHIPPED, FeatureNetwork, load_features, perceptual_dis
 from ccsr.networks import codec
 from ccsr.networks.discriminators import PatchGAN, ProjectedDiscriminator
 from ccsr.networks.vit import load_vit
-from ccsr.training.config import SHIPPED_NETWORK, DecoderLoss, LoopConfig, ValidationConfig
+from ccsr.training.config import SHIPPED_NETWORK, DecoderLoss, LoopConfig, ModelConfig, ValidationConfig
 from ccsr.training.loop import Draws, Evaluation, Player
-from ccsr.training.losses import picture_loss
-from ccsr.training.networks import ModelInTraining
+from ccsr.training.losses import picture_loss, ssim_loss
+from ccsr.training.networks import Denoiser, ModelInTraining
 from ccsr.training.scores import judge, super_resolve
-from ccsr.training.stage1 import Precision
+from ccsr.training.stage1 import Precision, latent_losses, parts_of, predictor, start_learning
 from ccsr.weights.tensors import read_tensors
+
+_STRIDE = 16
+"""Of the deepest map of either feature network."""
 
 
 def _weights(path: str) -> dict[str, Tensor]:
@@ -36,13 +39,17 @@ def _weights(path: str) -> dict[str, Tensor]:
 
 
 class Decoder(nn.Module):
-    """The trained part of the VAE under the names it has there."""
+    """The trained part of the VAE under the names it has there, and the denoiser where it learns along."""
 
-    def __init__(self, vae: AutoencoderKL, post_quant: bool) -> None:
+    def __init__(self, vae: AutoencoderKL, post_quant: bool, denoiser: Denoiser | None) -> None:
         super().__init__()
         self.decoder = vae.decoder
+        self.decoder.requires_grad_(True)
         if post_quant:
             self.post_quant_conv = vae.post_quant_conv
+            self.post_quant_conv.requires_grad_(True)
+        if denoiser:
+            self.denoiser = denoiser
 
 
 class Critic(nn.Module):
@@ -55,13 +62,25 @@ class Critic(nn.Module):
             features, semantics = (load_vit(_weights(path)) for path in (loss.features or "", loss.semantics or ""))
             self.judge = ProjectedDiscriminator(features, semantics)
         else:
-            self.judge = PatchGAN()
+            self.judge = PatchGAN(loss.filters, conditional=loss.conditional)
 
     def forward(self, picture: Tensor, lq_up: Tensor, draws: Draws) -> Tensor:
         """Logits of any shape, one row per picture."""
         if isinstance(self.judge, ProjectedDiscriminator):
             return self.judge(picture, lq_up, draws.rng)
-        return self.judge(picture)
+        return self.judge(picture, lq_up)
+
+
+def _moved(pictures: Tensor, draws: Draws) -> Tensor:
+    """(..., H, W) without up to a stride of the feature network at the top and the left, flipped half of the time.
+
+    Always at the same place, a network with strides rewards a lattice of their period, which shows in flat areas. Sides
+    of 32, the least that SqueezeNet takes, stay.
+    """
+    height, width = pictures.shape[-2:]
+    top, left = (int(draws.rng.integers(min(_STRIDE, max(1, side - 31)))) for side in (height, width))
+    flips = [axis for axis in (-2, -1) if draws.rng.random() < 0.5]
+    return pictures[..., top:, left:].flip(flips)
 
 
 class Stage2:
@@ -70,6 +89,7 @@ class Stage2:
     def __init__(
         self,
         networks: ModelInTraining,
+        model: ModelConfig,
         loss: DecoderLoss,
         loop: LoopConfig,
         accelerator: Accelerator,
@@ -78,9 +98,11 @@ class Stage2:
         self.networks, self.loss, self.device = networks, loss, accelerator.device
         self.precision = Precision(loop, self.device)
         self.pairs, self.validation = validation
-        networks.freeze(self.precision.dtype, keep=[networks.vae])
-        decoder = Decoder(networks.vae, loss.post_quant)
-        decoder.requires_grad_(True)
+        networks.freeze(self.precision.dtype, keep=[networks.vae, *parts_of(networks.denoiser, model.trained)])
+        start_learning(networks, model.trained, checkpointing=loop.checkpointing)
+        self.predict = predictor(networks, self.precision)
+        self.joint = bool(model.trained)
+        decoder = Decoder(networks.vae, loss.post_quant, networks.denoiser if self.joint else None)
         if loop.checkpointing:
             networks.vae.enable_gradient_checkpointing()
         self.features: FeatureNetwork | None = None
@@ -101,19 +123,26 @@ class Stage2:
         up = enlarge(pair.lq, (gt.shape[-2], gt.shape[-1]))
         T = int(draws.rng.choice(loss.grids))
         vae = self.networks.vae
-        with torch.no_grad(), self.precision():
+        with torch.set_grad_enabled(self.joint), self.precision():
             latent = super_resolve(self.networks.denoiser, self.networks.schedule, vae, up, T, draws.normal)
         with self.precision():
             sr = codec.decode(vae, latent)
         if loss.clamp:
             sr = sr.clamp(0, 1)
         terms = {"reconstruction": loss.reconstruction_weight * self._reconstruction(sr, gt)}
+        if loss.ssim_weight:
+            terms["ssim"] = loss.ssim_weight * ssim_loss(sr, gt)
         if self.features is not None:
-            terms["perceptual"] = loss.perceptual_weight * perceptual_distance(self.features, sr, gt)
+            with self.precision():
+                seen = _moved(torch.stack([sr, gt]), draws)
+                terms["perceptual"] = loss.perceptual_weight * perceptual_distance(self.features, seen[0], seen[1])
         if self.critic is not None:
             self._made = (sr.detach(), up)
             if step >= loss.begin:
                 terms["adversarial"] = loss.adversarial_weight * self._adversarial(sr, up, draws, terms)
+        if self.joint and draws.rng.random() < loss.latent_share:
+            latents = latent_losses(self.networks, loss.latent, self.precision, self.predict, pair, draws)
+            terms |= {name: loss.latent_weight * term for name, term in latents.items()}
         return terms
 
     def critic_losses(self, pair: Pair, draws: Draws, step: int) -> dict[str, Tensor]:
@@ -157,4 +186,4 @@ class Stage2:
 
     def evaluate(self) -> Evaluation | None:
         """Scores of the present weights."""
-        return judge(self.networks, self.networks.denoiser, self.pairs, self.validation.sheet, self.device)
+        return judge(self.networks, self.predict, self.pairs, self.validation.sheet, self.device)
