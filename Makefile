@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: demo lint test test-long test-browser test-extras docs audit clean
+.PHONY: demo lint test test-long test-browser test-extras docs audit bench clean
 
 # The main job on a photograph that ships with scikit-image: degrade, upscale with nano, write a comparison.
 demo: $(CORE)
@@ -57,6 +57,10 @@ docs: $(DEV)
 audit: | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check pip-audit
 	$(BIN)/pip-audit --disable-pip --no-deps -r constraints.txt
+
+# The targets of speed and memory with this machine's figures; leave the machine alone meanwhile.
+bench: $(DEV)
+	$(BIN)/python benchmarks/targets.py
 
 clean:
 	rm -rf $(VENV) .venv-extras build dist demo

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ccsr.color import FIXES, adain_color_fix, wavelet_color_fix
+from ccsr import buffers
+from ccsr.color import FIXES, adain_color_fix, fixed_bands, wavelet_color_fix
 from conftest import GOLDEN
 
 
@@ -43,3 +44,35 @@ def test_fixes_leave_an_equal_picture_alone() -> None:
     picture = torch.rand(1, 3, 33, 47, generator=torch.Generator().manual_seed(1))
     for fix in FIXES.values():
         torch.testing.assert_close(fix(picture, picture), picture, atol=1e-5, rtol=0)
+
+
+def _coarse(x: torch.Tensor) -> torch.Tensor:
+    """The five blurs as the specification writes them: a dilated 3x3 kernel over a picture with repeated edges."""
+    kernel = (torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16).expand(3, 1, 3, 3)
+    for level in range(5):
+        reach = 2**level
+        padded = torch.nn.functional.pad(x, (reach,) * 4, mode="replicate")
+        x = torch.nn.functional.conv2d(padded, kernel, dilation=reach, groups=3)
+    return x
+
+
+@pytest.mark.parametrize("size", [(64, 96), (5, 40), (1, 1)])
+def test_wavelet_is_the_difference_of_two_blurs(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(2)
+    content, style = (torch.rand(2, 3, *size, generator=generator) for _ in range(2))
+    expected = content - _coarse(content) + _coarse(style)
+    torch.testing.assert_close(wavelet_color_fix(content, style), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", list(FIXES))
+def test_bands_are_fixed_as_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(3)
+    content, style = (torch.rand(1, 3, 90, 20, generator=generator) for _ in range(2))
+    whole = FIXES[name](content, style)
+    monkeypatch.setattr(buffers, "BAND", 1)
+    out = torch.empty_like(content)
+    for top, bottom, rows in fixed_bands(
+        name, lambda a, b: content[:, :, a:b], lambda a, b: style[:, :, a:b], *content.shape[2:]
+    ):
+        out[:, :, top:bottom] = rows
+    torch.testing.assert_close(out, whole, atol=1e-6 if name == "adain" else 0, rtol=0)

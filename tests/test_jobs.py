@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ccsr import images
 from ccsr.errors import CCSRError, ModelOutputError, OptionError
 from ccsr.jobs.journal import Entry, Journal
 from ccsr.jobs.names import JOURNAL_NAME, Naming, Source, check_names, expand, intermediate, size_tag
@@ -44,7 +47,7 @@ class PillowPipeline:
             on_progress(1, 1, "denoise")
         return SimpleNamespace(
             sr=np.roll(sr, sample, axis=1), timesteps=(999,), seconds={"encode": 0.0, "denoise": 0.0, "decode": 0.0},
-            warnings=[], intermediates=[sr] if options.intermediates else [],
+            warnings=[], intermediates=[sr] if options.intermediates else [], plan=plan,
         )  # fmt: skip
 
     def upscale_batch(self, batch, options, plan, on_progress=None):  # type: ignore[no-untyped-def]
@@ -267,13 +270,13 @@ def test_a_record_holds_what_the_bytes_depend_on(tmp_path: Path, desk: Desk) -> 
     record = desk.records[0].as_json()
     assert list(record) == [
         "input", "output", "status", "error", "width", "height", "input_width", "input_height", "scale", "model",
-        "model_sha256", "steps", "timesteps", "seed", "tile", "dtype", "device", "threads", "seconds", "warnings",
-        "stability_map", "version",
+        "model_sha256", "steps", "timesteps", "seed", "tile", "vae_tile", "smaller_tiles", "dtype", "device",
+        "engine", "threads", "seconds", "warnings", "stability_map", "version",
     ]  # fmt: skip
     assert list(record["seconds"]) == ["load", "encode", "denoise", "decode", "color", "save"]
     expected = {"width": 30, "height": 20, "input_width": 12, "input_height": 8, "scale": 2.5, "model": "tiny",
                 "steps": 1, "timesteps": (999,), "seed": 7, "tile": None, "dtype": "fp32", "device": "cpu",
-                "threads": 1, "warnings": (), "error": None, "status": "done"}  # fmt: skip
+                "engine": "torch", "threads": 1, "warnings": (), "error": None, "status": "done"}  # fmt: skip
     assert {k: record[k] for k in expected} == expected
     assert record["output"] == str(tmp_path / "a_x2.5.png")
     assert record["model_sha256"] == desk.model.sha256
@@ -514,3 +517,86 @@ def test_claims_made_together_are_entered_at_once_or_not_at_all(tmp_path: Path) 
     with Journal(tmp_path) as journal:
         assert journal.claim(outputs[1], entries[1]) == "resumed"
     assert {p.name for p in tmp_path.iterdir()} == {JOURNAL_NAME, "0.png"}
+
+
+# -- side by side -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ccsr.plan.resolve_machine", lambda options: ("cpu", "fp32", options.threads or 4))
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_small_pictures_are_computed_side_by_side_and_told_in_order(tmp_path: Path, desk: Desk) -> None:
+    together = threading.Barrier(4)
+
+    def meet(call: int) -> None:
+        # Nobody goes on until four are at work; the fifth and later do not wait.
+        if call <= 4:
+            together.wait(60)
+        if call == 6:
+            raise MemoryError
+
+    desk.pipeline = PillowPipeline(meet)
+    for n in range(9):
+        write_picture(tmp_path / "in" / f"{n}.png", seed=n)
+    (tmp_path / "in" / "7.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert counts(desk.run(tmp_path / "in", output=tmp_path / "lanes", threads=None)) == (7, 0, 2)
+    assert [Path(r.input).name for r in desk.records] == [f"{n}.png" for n in range(9)]
+    assert {r.threads for r in desk.records if r.status == "done"} == {1}
+    desk.pipeline = PillowPipeline()
+    assert counts(desk.run(tmp_path / "in", output=tmp_path / "lanes", threads=None)) == (1, 7, 1)
+    desk.run(tmp_path / "in", output=tmp_path / "alone", threads=1)
+    for n in set(range(9)) - {7}:
+        assert (tmp_path / "lanes" / f"{n}.png").read_bytes() == (tmp_path / "alone" / f"{n}.png").read_bytes()
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_a_large_picture_is_computed_alone(tmp_path: Path, desk: Desk) -> None:
+    at_work: list[int] = []
+    busy: set[int] = set()
+
+    class Watched(PillowPipeline):
+        def upscale(self, picture, options, plan, sample=0, on_progress=None):  # type: ignore[no-untyped-def]
+            me = threading.get_ident()
+            busy.add(me)
+            time.sleep(0.02)
+            if len(picture) > 64:
+                at_work.append(len(busy))
+            busy.discard(me)
+            return super().upscale(picture, options, plan, sample, on_progress)
+
+    desk.pipeline = Watched()
+    for n, side in enumerate((16, 16, 80, 16, 16, 80, 80, 16)):
+        write_picture(tmp_path / "in" / f"{n}.png", side, side)
+    assert counts(desk.run(tmp_path / "in", threads=None)) == (8, 0, 0)
+    assert at_work == [1, 1, 1]
+    assert [r.threads for r in desk.records] == [1, 1, 4, 1, 1, 4, 4, 1]
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_reading_and_writing_wait_for_each_other(tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the disk is, no more pictures are held than those at work and a few."""
+    held: list[int] = []
+    read, save = images.load, images.save
+    count = 0
+
+    def counting(path: Path) -> images.Picture:
+        nonlocal count
+        count += 1
+        held.append(count)
+        return read(path)
+
+    def slow(picture: images.Picture, path: Path, **how: object) -> None:
+        nonlocal count
+        time.sleep(0.03)
+        save(picture, path, **how)  # type: ignore[arg-type]
+        count -= 1
+
+    monkeypatch.setattr(images, "load", counting)
+    monkeypatch.setattr(images, "save", slow)
+    for n in range(40):
+        write_picture(tmp_path / "in" / f"{n:02d}.png")
+    assert counts(desk.run(tmp_path / "in", threads=None)) == (40, 0, 0)
+    assert max(held) <= 4 * 5

@@ -9,7 +9,8 @@ from PIL import Image
 
 from ccsr import CCSRPipeline, ImageError, ModelOutputError, OptionError
 from ccsr.options import UpscaleOptions
-from ccsr.plan import make_plan, output_size
+from ccsr.plan import make_plan, output_size, work_size
+from ccsr.resample import enlarge
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +172,34 @@ def test_target_sizes() -> None:
     assert output_size(1000, 500, options({"megapixels": 2})) == (2000, 1000)
     assert output_size(33, 21, options({"scale": "4/3"})) == (44, 28)
     assert output_size(3, 5, options({"scale": "3/2"})) == (round(4.5), round(7.5))
+
+
+@pytest.mark.parametrize(
+    ("picture", "output", "options", "expected"),
+    [
+        ((100, 50), (100, 50), {"min_size": 64}, (128, 64)),
+        ((64, 64), (64, 64), {"min_size": 64}, (64, 64)),
+        ((1, 300), (1, 300), {"min_size": 64}, (64, 19200)),
+        ((40, 30), (80, 60), {"min_scale": 4}, (160, 120)),
+        ((40, 30), (240, 180), {"min_scale": 4}, (240, 180)),
+        ((33, 21), (44, 28), {"min_scale": 2}, (66, 42)),
+        ((40, 30), (80, 60), {"min_scale": 4, "min_size": 200}, (267, 200)),
+        ((40, 30), (80, 60), {"min_scale": 4, "compat": "v2", "min_size": 64}, (80, 60)),
+    ],
+)
+def test_the_size_that_is_computed(
+    pipe: CCSRPipeline, picture: tuple[int, int], output: tuple[int, int], options: dict[str, object], expected: object
+) -> None:
+    assert work_size(*picture, output, UpscaleOptions.from_mapping(options), pipe.description) == expected
+
+
+def test_a_least_scale_is_computed_and_reduced(pipe: CCSRPipeline) -> None:
+    four = pipe(_photo(), scale=4, output_type="np").images[0]
+    out = pipe(_photo(), scale=1.5, min_scale=4, output_type="np")
+    height, width = out.images[0].shape[:2]
+    assert (height, width) == (21, 30)
+    np.testing.assert_allclose(out.images[0], enlarge(four, width, height), atol=1e-6)
+    assert float(np.abs(out.images[0] - pipe(_photo(), scale=1.5, output_type="np").images[0]).mean()) > 1e-3
 
 
 def test_help_lists_the_options() -> None:

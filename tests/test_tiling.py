@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ccsr.networks.tiled import TileSettings, run_tiled
-from ccsr.tiling import make_grid, map_tiles, spans, window
+from ccsr.networks.tiled import TileSettings, count_tiles, run_tiled
+from ccsr.tiling import even_tile, make_grid, map_tiles, spans, window
 
 
 def test_published_starts() -> None:
@@ -107,3 +107,36 @@ def test_two_rows_keep_their_own_statistics() -> None:
     for i in range(2):
         one = run_tiled([network], lambda t: network(t[0]), [x[i : i + 1]], TileSettings(64, 32), Fraction(1, 2))
         torch.testing.assert_close(both[i : i + 1], one, atol=1e-4, rtol=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 300), st.integers(2, 12), st.integers(0, 7), st.sampled_from([4, 8]))
+def test_even_tiles_cover_a_side_in_as_few_but_smaller_ones(length: int, tiles: int, overlap: int, unit: int) -> None:
+    length, largest, overlap = length * unit, tiles * unit, min(overlap, tiles - 1) * unit
+    side = even_tile(length, largest, overlap, unit)
+    assert side <= min(largest, length)
+    assert side % unit == 0
+    assert len(spans(length, side, side - overlap)) <= len(spans(length, largest, largest - overlap))
+    covered = sum(s.length for s in spans(length, side, side - overlap))
+    # What is covered twice is the margins, and less than a unit for each tile.
+    count = len(spans(length, side, side - overlap))
+    assert covered <= length + (count - 1) * overlap + count * unit
+
+
+@torch.no_grad()
+def test_tiles_that_run_in_step_are_not_computed_again() -> None:
+    network, x = _network(), _uneven(192, 128)
+    rows: list[int] = []
+
+    def counted(tiles: list[torch.Tensor]) -> torch.Tensor:
+        rows.append(len(tiles[0]))
+        return network(tiles[0])
+
+    chosen = TileSettings(64, 48, unit=8, together=5)
+    run_tiled([network], counted, [x], chosen, Fraction(1, 2))
+    assert rows[0] == 5
+    assert sum(rows) == len(chosen.grid(192, 128).tiles) == count_tiles(192, 128, chosen)
+    rows.clear()
+    few = TileSettings(64, 48, unit=8, together=2, gather_tile=32, gather_limit=6)
+    run_tiled([network], counted, [x], few, Fraction(1, 2))
+    assert (rows[0], sum(rows)) == (6, count_tiles(192, 128, few)), "windows, then all tiles"

@@ -60,6 +60,8 @@ def run(
             while elsewhere:
                 with desk.together(elsewhere):
                     claimed, elsewhere = desk.claim(elsewhere, teller)
+                for work in claimed:
+                    teller.started(work.numbered)
                 if claimed:
                     _spread(job, options, address, claimed, desk, teller)
                 elif elsewhere:
@@ -81,7 +83,8 @@ def _spread(
 ) -> None:
     waiting = {work.numbered[0]: work for work in claimed}
     with _mute_stdout(), _connected(address) as ray:
-        plan = claimed[0].facts.plan
+        # Small pictures take less; all workers have what the largest need.
+        plan = max((work.facts.plan for work in claimed), key=lambda plan: plan.threads)
         resources = ray.cluster_resources()
         on_gpu = plan.device.startswith("cuda")
         actors = int(resources.get("GPU", 0) if on_gpu else resources.get("CPU", 0) // plan.threads)

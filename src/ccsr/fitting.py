@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ccsr import resample
-from ccsr.color import FIXES
+from ccsr.buffers import bands, zeros
+from ccsr.color import Rows, fixed_bands
 from ccsr.compat import Compat
 from ccsr.errors import ModelOutputError, OptionError
 
@@ -25,20 +26,26 @@ class Prepared:
 
 
 def prepare(
-    picture: np.ndarray, width: int, height: int, minimum: int | None, compat: Compat, multiple: int
+    picture: np.ndarray,
+    width: int,
+    height: int,
+    work: tuple[int, int],
+    minimum: int | None,
+    compat: Compat,
+    multiple: int,
 ) -> Prepared:
-    """Enlarge to the output size (or the minimum) and pad to multiples; or resize as a published program does.
+    """Enlarge to the size that is computed and pad to multiples; or resize as a published program does.
 
-    `picture` is float (H, W, 3) in 0..1, the output (width, height); `minimum` is the shortest side to process.
+    `picture` is float (H, W, 3) in 0..1, the output (width, height), at `work` (width, height) in the networks;
+    `minimum` is the shortest side to process.
 
     Raises:
         OptionError: a published program was asked for a scale that it does not have.
     """
     if compat.fit == "pad":
-        inner = resample.size_with_minimum(width, height, minimum) if minimum else (width, height)
-        lq_up = resample.pad_to_multiple(resample.enlarge(picture, *inner), multiple)
-        warning = f"processed at {inner[0]}x{inner[1]}, the model's minimum, and reduced"
-        return Prepared(lq_up, *inner, [warning] if inner != (width, height) else [])
+        lq_up = resample.padded(picture, *work, multiple)
+        warning = f"processed at {work[0]}x{work[1]}, the model's minimum, and reduced"
+        return Prepared(lq_up, *work, [warning] if minimum and min(width, height) < minimum else [])
     levels = (picture * 255).round().astype(np.uint8)
     if compat.fit == "eights":
         scale = width / picture.shape[1]
@@ -58,23 +65,58 @@ def finish(decoded: Tensor, prepared: Prepared, color_fix: str, width: int, heig
     Raises:
         ModelOutputError: the picture is one flat colour though the input is not.
     """
-    sr = decoded[..., : prepared.height, : prepared.width].float().cpu()
-    style = as_tensor(prepared.lq_up[: prepared.height, : prepared.width])
-    if compat.round_decoded:
-        sr = (sr.clamp(0, 1) * 255).round() / 255
-    if sr.amax() == sr.amin() and style.amax() - style.amin() > 0.1:
+    inner = (prepared.height, prepared.width)
+    style = as_tensor(prepared.lq_up)
+
+    def content_rows(top: int, bottom: int) -> Tensor:
+        rows = decoded[..., top:bottom, : prepared.width].float().cpu()
+        return (rows.clamp(0, 1) * 255).round() / 255 if compat.round_decoded else rows
+
+    def style_rows(top: int, bottom: int) -> Tensor:
+        return style[..., top:bottom, : prepared.width]
+
+    if _spread(content_rows, *inner) == 0 and _spread(style_rows, *inner) > 0.1:
         raise ModelOutputError("the network returned one flat colour")
-    fixed = FIXES[color_fix](sr, style).clamp(0, 1)
-    out: np.ndarray = fixed[0].permute(1, 2, 0).numpy()
+    fixed = fixed_bands(color_fix, content_rows, style_rows, *inner)
     if not compat.truncate:
+        out = zeros((*inner, 3))
+        for top, bottom, rows in fixed:
+            out[top:bottom] = as_picture(rows.clamp(0, 1))
         return resample.enlarge(out, width, height)
-    # Without a fix there is nothing to truncate: the rounded picture is kept (ccsr-spec 9).
-    levels = (out * 255).round() if color_fix == "none" else np.floor(out * np.float32(255))
-    lanczos = compat.fit == "sixty_fours"
-    resized = resample.enlarge_8bit(levels.astype(np.uint8), width, height, lanczos=lanczos)
-    return resized.astype(np.float32) / 255
+    levels = zeros((*inner, 3), np.uint8)
+    for top, bottom, rows in fixed:
+        values = as_picture(rows.clamp(0, 1))
+        # Without a fix there is nothing to truncate: the rounded picture is kept (ccsr-spec 9).
+        levels[top:bottom] = (values * 255).round() if color_fix == "none" else np.floor(values * np.float32(255))
+    if inner != (height, width):
+        levels = resample.enlarge_8bit(levels, width, height, lanczos=compat.fit == "sixty_fours")
+    out = zeros((height, width, 3))
+    for top, bottom in bands(height, width):
+        out[top:bottom] = levels[top:bottom].astype(np.float32) / 255
+    return out
+
+
+def blend(sr: np.ndarray, picture: np.ndarray, share: float) -> None:
+    """Leave `share` of `sr`, (H, W, 3), and take the rest from the enlarged `picture`; in place."""
+    if share == 1:
+        return
+    kept = np.float32(share)
+    for top, bottom, rows in resample.enlarged_bands(picture, sr.shape[1], sr.shape[0]):
+        sr[top:bottom] = kept * sr[top:bottom] + (1 - kept) * rows
+
+
+def _spread(rows: Rows, height: int, width: int) -> float:
+    """Difference between the largest and the smallest value."""
+    ends = [(float(band.min()), float(band.max())) for band in (rows(*piece) for piece in bands(height, width))]
+    return max(high for _, high in ends) - min(low for low, _ in ends)
 
 
 def as_tensor(picture: np.ndarray) -> Tensor:
     """(H, W, C) as (1, C, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
+
+
+def as_picture(tensor: Tensor) -> np.ndarray:
+    """(1, C, H, W) as (H, W, C)."""
+    picture: np.ndarray = tensor[0].permute(1, 2, 0).numpy()
+    return picture

@@ -17,6 +17,7 @@ import re
 import secrets
 import stat
 import struct
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ import numpy as np
 import pyvips
 from PIL import Image, UnidentifiedImageError
 
+from ccsr.buffers import bands, zeros
 from ccsr.errors import ImageError, TooLargeError
 from ccsr.log import get_logger
 
@@ -67,12 +69,16 @@ _RAW_SUFFIXES = frozenset([
     ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 ])  # fmt: skip
 _HEIC_BRANDS = frozenset([b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"])
+_DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float64}
 _MAX_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 16384}
 _DEFAULT_DENSITY = 72 / 25.4
 _PART = ".ccsr-part"
 """End of the name that a file has until it is whole."""
 _YOUNG = 1.0
 """Seconds."""
+
+_turn = threading.RLock()
+"""libvips has one text of errors for all threads: whoever reads or writes a file takes a turn."""
 
 # The decoders that libvips itself does not trust stay shut, for formats that are meant to be read, too.
 pyvips.block_untrusted_set(True)
@@ -163,8 +169,8 @@ def load(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
             icc = None
         channels = _upright(_channels(image, path, notes), _meta(image, "orientation", 1))
         planes = channels.shape[2]
-        rgb = np.repeat(channels[..., :1], 3, axis=2) if planes < 3 else np.ascontiguousarray(channels[..., :3])
-        alpha = np.ascontiguousarray(channels[..., -1]) if planes in (2, 4) else None
+        rgb = _gathered(channels, [0, 0, 0] if planes < 3 else [0, 1, 2])
+        alpha = _gathered(channels, [planes - 1])[..., 0] if planes in (2, 4) else None
         if alpha is not None:
             _fill_hidden(rgb, alpha)
         if header.format == "tiff":
@@ -224,10 +230,11 @@ def save(picture: Picture, path: Path, *, quality: int = 95, depth: str = "auto"
     if max(width, height) > _max_side(kind):
         raise ImageError(f"{width}x{height} is too large for {kind}, which holds {_max_side(kind)} on a side",
                          path=path, hint="write .png or .tif")  # fmt: skip
-    if not all(np.isfinite(values).all() for values in (picture.rgb, picture.alpha) if values is not None):
+    pixels = _pixels(picture, kind, depth)
+    if pixels is None:
         raise ImageError("the result has values that are not finite", path=path)
-    with _named(path, "cannot be written"):
-        _write_whole(_encoded(picture, kind, quality, depth, strip_metadata), path)
+    with _named(path, "cannot be written"), _whole(path) as file:
+        _encode(picture, pixels, kind, quality, strip_metadata, file)
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:
@@ -318,28 +325,44 @@ def _channels(image: Any, path: Path, notes: list[str]) -> np.ndarray:
     """Pixels as float32 (H, W, channels) in 0..1, as stored (not yet turned)."""
     if image.bands > 4:
         raise ImageError(f"has {image.bands} channels", path=path, hint="convert it to grey, RGB or RGBA")
-    if image.format not in ("uchar", "ushort", "float", "double"):
+    if image.format not in _DTYPES:
         raise ImageError(f"holds values of the kind {image.format}", path=path, hint="convert it to 8 or 16 bits")
-    values: np.ndarray = image.numpy().reshape(image.height, image.width, image.bands)
-    if image.format in ("float", "double"):
-        if not np.isfinite(values).all():
-            raise ImageError("holds values that are not finite", path=path)
-        low, high = values.min(), values.max()
-        if low < -0.5 or high > 2:
-            # Nobody can tell whether 255 or a lamp is white here: a guess would be a white or a black picture.
-            raise ImageError(f"holds floating point values from {low:.4g} to {high:.4g}", path=path,
-                             hint="scale them to 0..1, or convert it to 16 bits")  # fmt: skip
-        if low < 0 or high > 1:
-            notes.append(f"floating point values from {low:.4g} to {high:.4g} were clipped to 0..1")
-        clipped: np.ndarray = np.clip(values, 0, 1)
-        return clipped.astype(np.float32)
-    peak = 255 if image.format == "uchar" else 65535
+    real = image.format in ("float", "double")
+    peak = 1 if real else 255 if image.format == "uchar" else 65535
     if image.format == "ushort" and _meta(image, "vips-loader", "").startswith("heif"):
         # libvips shifts 10 and 12 bits up without filling the low ones, so that white is not 65535.
         bits = image.get("bits-per-sample")
         peak = ((1 << bits) - 1) << (16 - bits)
-    scaled: np.ndarray = np.divide(values, np.float32(peak), dtype=np.float32)
-    return scaled
+    stored: np.ndarray = zeros((image.height, image.width, image.bands))
+    region = pyvips.Region.new(image)
+    low, high = (np.inf, -np.inf) if real else (0.0, 1.0)
+    for top, bottom in bands(image.height, image.width):
+        fetched = np.frombuffer(region.fetch(0, top, image.width, bottom - top), _DTYPES[image.format])
+        values = fetched.reshape(bottom - top, image.width, image.bands)
+        if real:
+            if not np.isfinite(values).all():
+                raise ImageError("holds values that are not finite", path=path)
+            low, high = min(low, values.min()), max(high, values.max())
+            stored[top:bottom] = np.clip(values, 0, 1)
+        else:
+            np.divide(values, np.float32(peak), out=stored[top:bottom], dtype=np.float32)
+    if low < -0.5 or high > 2:
+        # Nobody can tell whether 255 or a lamp is white here: a guess would be a white or a black picture.
+        raise ImageError(f"holds floating point values from {low:.4g} to {high:.4g}", path=path,
+                         hint="scale them to 0..1, or convert it to 16 bits")  # fmt: skip
+    if low < 0 or high > 1:
+        notes.append(f"floating point values from {low:.4g} to {high:.4g} were clipped to 0..1")
+    return stored
+
+
+def _gathered(channels: np.ndarray, wanted: list[int]) -> np.ndarray:
+    """The wanted channels of (H, W, C), one after another in memory."""
+    if channels.flags.c_contiguous and wanted == list(range(channels.shape[2])):
+        return channels
+    out = zeros((*channels.shape[:2], len(wanted)))
+    for top, bottom in bands(*channels.shape[:2]):
+        out[top:bottom] = channels[top:bottom][..., wanted]
+    return out
 
 
 def _upright(stored: np.ndarray, orientation: int) -> np.ndarray:
@@ -428,29 +451,35 @@ def _described(file: IO[bytes], offset: int = 8) -> bytes | None:
         return None
 
 
-def _with_exif(tiff: bytes, exif: bytes) -> bytes:
-    """A TIFF file that also holds EXIF, which libvips does not write into TIFF.
+def _add_exif(file: IO[bytes], exif: bytes) -> None:
+    """Put EXIF into a TIFF file, where libvips does not write it.
 
     The EXIF directory goes to the end of the file, and after it a first directory with the entries of both: entries
     hold offsets from the start of the file, so that they can be copied as they are.
     """
-    start = len(tiff) + len(tiff) % 2
+    end = file.seek(0, os.SEEK_END)
+    start = end + end % 2
     block = _described(io.BytesIO(exif.removeprefix(b"Exif\0\0")), start)
+    file.seek(0)
+    head = file.read(8)
     # A file above 4 GB has another layout, and does without.
-    if block is None or tiff[:4] != b"II*\0":
-        return tiff
+    if block is None or head[:4] != b"II*\0":
+        return
     # Pillow puts "Exif\0\0" and a header of 8 bytes before the directory.
     appended = block[14:] + b"\0" * (len(block) % 2)
 
-    def entries(data: bytes, at: int) -> dict[int, bytes]:
-        count = struct.unpack_from("<H", data, at)[0]
-        found = (data[i : i + 12] for i in range(at + 2, at + 2 + 12 * count, 12))
+    def entries(data: IO[bytes], at: int) -> dict[int, bytes]:
+        data.seek(at)
+        count = struct.unpack("<H", data.read(2))[0]
+        found = [data.read(12) for _ in range(count)]
         return {struct.unpack_from("<H", entry)[0]: entry for entry in found}
 
-    merged = entries(appended, 0) | entries(tiff, struct.unpack_from("<I", tiff, 4)[0])
+    merged = entries(io.BytesIO(appended), 0) | entries(file, struct.unpack_from("<I", head, 4)[0])
     directory = struct.pack("<H", len(merged)) + b"".join(merged[tag] for tag in sorted(merged)) + bytes(4)
-    head = tiff[:4] + struct.pack("<I", start + len(appended))
-    return head + tiff[8:].ljust(start - 8, b"\0") + appended + directory
+    file.seek(end)
+    file.write(bytes(start - end) + appended + directory)
+    file.seek(4)
+    file.write(struct.pack("<I", start + len(appended)))
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
@@ -460,20 +489,35 @@ def _max_side(kind: str) -> int:
     return _MAX_SIDE.get(kind, 2**31 - 1)
 
 
-def _encoded(picture: Picture, kind: str, quality: int, depth: str, strip_metadata: bool) -> bytes:
-    rgb, alpha = picture.rgb, picture.alpha
-    if kind == "jpeg" and alpha is not None:
-        rgb, alpha = 1 - alpha[..., None] * (1 - rgb), None
+def _pixels(picture: Picture, kind: str, depth: str) -> np.ndarray | None:
+    """What a file of that format holds, (H, W, channels) of 8 or 16 bits; None if a value is not finite."""
     gray = picture.gray and kind not in ("webp", "avif")
-    planes = [rgb.mean(axis=2)] if picture.gray else [rgb[..., i] for i in range(3)]
-    planes = planes * 3 if picture.gray and not gray else planes
-    planes += [alpha] if alpha is not None else []
+    over_white = kind == "jpeg"
+    planes = (1 if gray else 3) + (picture.alpha is not None and not over_white)
     fine = (picture.depth == 16 if depth == "auto" else depth == "16") and kind in ("png", "tiff", "avif")
-    pixels = np.empty((*rgb.shape[:2], len(planes)), np.uint16 if fine else np.uint8)
+    height, width = picture.rgb.shape[:2]
+    pixels: np.ndarray = zeros((height, width, planes), np.uint16 if fine else np.uint8)
     # libvips cuts AVIF's 16 bits to 10: rounding is done before.
     peak, step = (1023, 64) if fine and kind == "avif" else (65535, 1) if fine else (255, 1)
-    for channel, plane in enumerate(planes):
-        pixels[..., channel] = _quantised(plane, peak) * step
+    for top, bottom in bands(height, width):
+        rgb = picture.rgb[top:bottom]
+        alpha = picture.alpha[top:bottom, :, None] if picture.alpha is not None else None
+        if not (np.isfinite(rgb).all() and (alpha is None or np.isfinite(alpha).all())):
+            return None
+        if alpha is not None and over_white:
+            rgb = 1 - alpha * (1 - rgb)
+        colours = rgb.mean(axis=2, keepdims=True) if picture.gray else rgb
+        pixels[top:bottom, :, : 1 if gray else 3] = _quantised(colours, peak) * step
+        if alpha is not None and not over_white:
+            pixels[top:bottom, :, -1:] = _quantised(alpha, peak) * step
+    return pixels
+
+
+def _encode(
+    picture: Picture, pixels: np.ndarray, kind: str, quality: int, strip_metadata: bool, file: IO[bytes]
+) -> None:
+    """Write a file: `pixels` are those of `_pixels`, the picture gives what stands beside them."""
+    fine, gray = pixels.dtype == np.uint16, pixels.shape[2] < 3
     meaning = ("grey16" if fine else "b-w") if gray else ("rgb16" if fine else "srgb")
     image = pyvips.Image.new_from_array(pixels).copy(
         interpretation=meaning, xres=picture.density[0], yres=picture.density[1]
@@ -490,23 +534,23 @@ def _encoded(picture: Picture, kind: str, quality: int, depth: str, strip_metada
         if picture.icc:
             # Left out by libvips itself where it is a grey profile and the format makes RGB of grey.
             image.set_type(pyvips.GValue.blob_type, "icc-profile-data", picture.icc)
-    data: bytes
+    target = pyvips.Target.new_to_descriptor(file.fileno())
     if kind == "png":
-        data = image.pngsave_buffer(keep=keep)
+        image.pngsave_target(target, keep=keep)
     elif kind == "jpeg":
-        data = image.jpegsave_buffer(keep=keep, Q=quality)
+        image.jpegsave_target(target, keep=keep, Q=quality)
     elif kind == "webp":
-        data = image.webpsave_buffer(keep=keep, Q=quality, lossless=quality == 100, smart_subsample=True)
+        image.webpsave_target(target, keep=keep, Q=quality, lossless=quality == 100, smart_subsample=True)
     elif kind == "avif":
-        data = image.heifsave_buffer(
-            keep=keep, compression="av1", Q=quality, lossless=quality == 100, bitdepth=10 if fine else 8, effort=2
-        )
+        image.heifsave_target(
+            target, keep=keep, compression="av1", Q=quality, lossless=quality == 100, bitdepth=10 if fine else 8,
+            effort=2,
+        )  # fmt: skip
     else:
         large = pixels.nbytes > 2**32 - 2**24
-        data = image.tiffsave_buffer(keep=keep, compression="deflate", predictor="horizontal", bigtiff=large)
+        image.tiffsave_target(target, keep=keep, compression="deflate", predictor="horizontal", bigtiff=large)
         if picture.exif and not strip_metadata:
-            data = _with_exif(data, picture.exif)
-    return data
+            _add_exif(file, picture.exif)
 
 
 def _quantised(values: np.ndarray, peak: int) -> np.ndarray:
@@ -514,19 +558,26 @@ def _quantised(values: np.ndarray, peak: int) -> np.ndarray:
     return rounded
 
 
-def _write_whole(data: bytes, path: Path) -> None:
-    """Under a hidden name first: whoever looks sees the old file or the whole new one."""
+@contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, under a hidden name first: whoever looks sees the old file or the whole new one."""
     if path.is_dir():
         raise ImageError("cannot be written: is a folder", path=path)
     temporary = path.parent / f".{secrets.token_hex(8)}{_PART}"
     try:
         # "x" and not tempfile: the result gets the rights that the user's umask gives to any new file.
-        with temporary.open("xb") as file:
+        with temporary.open("x+b") as file:
             # Unlocked by the system however this ends, so that `sweep` can tell what a killed process left.
             if fcntl:
                 with suppress(OSError):
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.write(data)
+            try:
+                yield file
+            except pyvips.Error:
+                # libvips keeps the system's reason, such as a full disk, to itself: the system is asked again.
+                for _ in range(2):
+                    os.write(file.fileno(), bytes(2**16))
+                raise
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -557,9 +608,10 @@ def sweep(folder: Path) -> int:
 def _named(path: Path, what: str) -> Iterator[None]:
     """Turn whatever the libraries raise into one line that names the file."""
     hint = None
-    # What an earlier file left there would be told of this one.
-    pyvips.vips_lib.vips_error_clear()
+    _turn.acquire()
     try:
+        # What an earlier file left there would be told of this one.
+        pyvips.vips_lib.vips_error_clear()
         yield
     except ImageError:
         raise
@@ -581,3 +633,5 @@ def _named(path: Path, what: str) -> Iterator[None]:
         raise ImageError(f"{what}: {error.strerror or error}", path=path) from error
     except (ValueError, SyntaxError) as error:
         raise ImageError(f"{what}: {error}", path=path) from error
+    finally:
+        _turn.release()

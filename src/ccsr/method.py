@@ -12,10 +12,11 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
+from ccsr.buffers import bands
 from ccsr.compat import Compat
 from ccsr.errors import ModelOutputError
 from ccsr.networks import LatentControlNet, Moments, codec, denoise
-from ccsr.networks.tiled import TileSettings, run_tiled
+from ccsr.networks.tiled import TileSettings, count_tiles, run_tiled
 from ccsr.sampler import Evaluation, NoiseSchedule, sample
 from ccsr.timesteps import Trajectory
 
@@ -28,6 +29,10 @@ class Networks:
     controlnet: LatentControlNet
     vae: AutoencoderKL
     schedule: NoiseSchedule
+    device: torch.device = torch.device("cpu")
+    """Where they run; latents live there, pictures on the CPU."""
+    whole: Callable[[Tensor, int, Tensor, Tensor], Tensor] | None = None
+    """Another engine's `denoise` of a whole latent, (z_t, t, z_lq, embedding); tiles in step need the modules."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def restore(
     """Restore one enlarged picture, or a batch of one size.
 
     Args:
-        lq_up: (B, 3, H, W) in 0..1, sides multiples of the latent factor.
+        lq_up: (B, 3, H, W) in 0..1 on the CPU, sides multiples of the latent factor; tiles of it go to the device.
         draw: standard normal tensors by name, (B, C, h, w); `posterior` has 2B rows where each guided row draws, those
             of the negative rows first.
 
@@ -90,7 +95,7 @@ def restore(
     factor = codec.latent_factor(vae)
 
     def encode_tile(pictures: list[Tensor]) -> Tensor:
-        return torch.cat(codec.encode(vae, pictures[0]), dim=1)
+        return torch.cat(codec.encode(vae, pictures[0].to(networks.device)), dim=1)
 
     encoded = run_tiled([vae.encoder], encode_tile, [lq_up], settings.encode_tiles, Fraction(1, factor))
     moments = Moments(*encoded.chunk(2, dim=1))
@@ -119,12 +124,20 @@ def restore(
 
 
 def decode(networks: Networks, latent: Tensor, settings: Settings) -> Tensor:
-    """Pictures of scaled latents, (B, 3, H, W) float32, not clamped; checked to be finite."""
+    """Pictures of scaled latents, (B, 3, H, W) float32 on the CPU, not clamped; checked to be finite."""
     vae = networks.vae
     factor = Fraction(codec.latent_factor(vae))
-    decoded = run_tiled([vae.decoder], lambda x: codec.decode(vae, x[0]), [latent], settings.decode_tiles, factor)
-    if not bool(torch.isfinite(decoded).all()):
-        raise ModelOutputError("the network returned values that are not finite")
+    decoded = run_tiled(
+        [vae.decoder],
+        lambda x: codec.decode(vae, x[0]),
+        [latent],
+        settings.decode_tiles,
+        factor,
+        device=torch.device("cpu"),
+    )
+    for top, bottom in bands(*decoded.shape[-2:]):
+        if not bool(torch.isfinite(decoded[..., top:bottom, :]).all()):
+            raise ModelOutputError("the network returned values that are not finite")
     return decoded
 
 
@@ -148,7 +161,12 @@ def _predict(
         embedding = conditions.positive if unguided is None else unguided
         inputs = [z_t, z_lq[:batch]]
 
+    height, width = z_t.shape[-2:]
+    whole = networks.whole if count_tiles(height, width, settings.denoise_tiles) == 1 else None
+
     def evaluate(tiles: list[Tensor]) -> Tensor:
+        if whole:
+            return whole(tiles[0], t, tiles[1], embedding)
         return denoise(networks.unet, networks.controlnet, tiles[0], t, tiles[1], embedding)
 
     output = run_tiled([networks.unet, networks.controlnet], evaluate, inputs, settings.denoise_tiles)
@@ -166,6 +184,8 @@ class _Clock:
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.synchronize()  # a GPU is still at what it was asked for
         now = time.perf_counter()
         self.seconds[name] = now - self._last
         self._last = now

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ccsr.buffers import bands, zeros
+
 _NAMED = {"posterior": 0, "start": 1, "renoise": 2}
 
 
@@ -22,16 +24,19 @@ def normal_field(seed: int, sample: int, draw: int, channels: int, height: int, 
     The value at a position is the same whatever the height and width, so a picture's tile and its whole agree.
     """
     pairs = -(-channels // 2)
-    words = np.empty((height, width * pairs * 2), np.uint64)
-    for row in range(height):
-        generator = np.random.Philox(key=np.array([seed, sample], np.uint64), counter=[0, 0, row, draw])
-        words[row] = generator.random_raw(width * pairs * 2)
-    # 53 bits each; the first in (0, 1] so that its logarithm is finite.
-    uniform = ((words >> np.uint64(11)).astype(np.float64) + 1) * 2.0**-53
-    first, second = uniform.reshape(height, width, pairs, 2).transpose(3, 2, 0, 1)
-    radius, angle = np.sqrt(-2 * np.log(first)), 2 * np.pi * second
-    normal = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1, height, width)
-    return torch.from_numpy(normal[None, :channels].astype(np.float32))
+    field = zeros((channels, height, width))
+    for top, bottom in bands(height, width * pairs * 2):
+        words = np.empty((bottom - top, width * pairs * 2), np.uint64)
+        for row in range(top, bottom):
+            generator = np.random.Philox(key=np.array([seed, sample], np.uint64), counter=[0, 0, row, draw])
+            words[row - top] = generator.random_raw(width * pairs * 2)
+        # 53 bits each; the first in (0, 1] so that its logarithm is finite.
+        uniform = ((words >> np.uint64(11)).astype(np.float64) + 1) * 2.0**-53
+        first, second = uniform.reshape(bottom - top, width, pairs, 2).transpose(3, 2, 0, 1)
+        radius, angle = np.sqrt(-2 * np.log(first)), 2 * np.pi * second
+        normal = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+        field[:, top:bottom] = normal.reshape(-1, bottom - top, width)[:channels]
+    return torch.from_numpy(field[None])
 
 
 class Draws:

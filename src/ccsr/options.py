@@ -265,9 +265,17 @@ class UpscaleOptions:
         choices=("auto", "fp32", "bf16", "fp16"),
         label="Number format",
     )
+    engine: str = _option(
+        "torch",
+        "what computes the denoiser: torch, or openvino, which is faster on CPUs for large models (extra openvino)",
+        "machine",
+        choices=("torch", "openvino"),
+        doors=LOCAL_DOORS,
+    )
     threads: int | None = _option(
         None,
-        "CPU threads; a result's last bits depend on it (default: the cores)",
+        "CPU threads; a result's last bits depend on it (default: the cores, but one for results of at most 256x256,"
+        " which are computed several at a time)",
         "machine",
         minimum=1,
         maximum=1024,
@@ -296,6 +304,14 @@ class UpscaleOptions:
         "method",
         choices=("none", "v2", "v1"),
         label="Behave as a published program",
+    )
+    min_scale: float | None = _option(
+        None,
+        "least scale that is computed; smaller results are reduced from it, which takes longer and keeps more of the"
+        " input (default: as the model says; nano: 4)",
+        "size",
+        minimum=1,
+        maximum=8,
     )
     start_point: str = _option(
         "lq", "start from the noised input or from pure noise", "method", choices=("lq", "noise"), hidden=True

@@ -1,6 +1,7 @@
 """`CCSRPipeline`: a picture in, faithful enlargements out; the diffusers shape around the method."""
 
 import inspect
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,18 +15,19 @@ from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DCon
 from PIL import Image
 from torch import Tensor
 
-from ccsr import images, resample
+from ccsr import images
 from ccsr.compat import COMPAT, Compat
 from ccsr.errors import ImageError, ModelOutputError, OptionError
-from ccsr.fitting import as_tensor, finish, prepare
+from ccsr.fitting import as_tensor, blend, finish, prepare
 from ccsr.log import get_logger
 from ccsr.method import Conditions, Networks, Settings, decode, restore
 from ccsr.networks import LatentControlNet, latent_factor
+from ccsr.networks.fast import accelerate
 from ccsr.networks.tiled import TileSettings, count_tiles
 from ccsr.networks.watch import Stage, watched
 from ccsr.noise import Draws
 from ccsr.options import UpscaleOptions, options_of
-from ccsr.plan import Plan, batches, make_plan
+from ccsr.plan import Plan, batches, is_out_of_memory, least_side, make_plan
 from ccsr.sampler import Evaluation, NoiseSchedule
 from ccsr.stability import StabilityMeter
 from ccsr.weights import Model, ModelDescription, encode_prompt, load_model, save_model
@@ -35,6 +37,8 @@ Progress = Callable[[int, int, str], None]
 OnStepEnd = Callable[[Any, int, int, dict[str, Tensor]], Any]
 log = get_logger(__name__)
 
+_COMPILING = threading.Lock()
+"""Pictures that are computed side by side share what the first of them compiled."""
 _NO_RESULT = "in fp32 too: are these weights whole? ccsr models verify tells"
 
 
@@ -49,6 +53,8 @@ class Upscaled:
     warnings: list[str] = field(default_factory=list)
     intermediates: list[np.ndarray] = field(default_factory=list)
     """The decoded estimate of each evaluation, as `sr`; filled when the option asks for it."""
+    plan: Plan | None = None
+    """What it was computed by: not the plan that was given where that one failed."""
 
 
 @dataclass
@@ -92,6 +98,7 @@ class CCSRPipeline(DiffusionPipeline):
     ) -> None:
         super().__init__()
         self.register_modules(unet=unet, controlnet=controlnet, vae=vae, scheduler=scheduler)
+        self._turns = _Turns()
 
     @classmethod
     def from_pretrained(
@@ -108,7 +115,10 @@ class CCSRPipeline(DiffusionPipeline):
             WeightsError: the model cannot be found, read or trusted.
         """
         model = load_model(
-            str(pretrained_model_name_or_path), dtype=torch_dtype or torch.float32, base_model=base_model
+            str(pretrained_model_name_or_path),
+            dtype=torch_dtype or torch.float32,
+            base_model=base_model,
+            memory_format=torch.channels_last,
         )
         pipeline = cls.from_model(model)
         return pipeline.to(device) if device else pipeline
@@ -118,6 +128,7 @@ class CCSRPipeline(DiffusionPipeline):
         """A pipeline around loaded networks."""
         for network in (model.unet, model.controlnet, model.vae):
             network.to(memory_format=torch.channels_last)
+        accelerate(model.unet, model.controlnet, model.vae)
         scheduler = DDPMScheduler.from_config(model.scheduler_config)
         pipeline = cls(model.unet, model.controlnet, model.vae, scheduler)
         pipeline.embeddings, pipeline.description = model.embeddings, model.description
@@ -196,21 +207,35 @@ class CCSRPipeline(DiffusionPipeline):
         picture whose result is not finite in bf16 or fp16 is computed again alone in fp32, with a warning in its
         result: fp16 overflows; and with AMX, oneDNN multiplies the padding of a bf16 tile with whatever lies behind
         the tensor, which is NaN where that is (uxlfoundation/oneDNN issue 5717). What leaks is either multiplied by
-        zero or not finite, so this finds it all.
+        zero or not finite, so this finds it all. Where memory runs out, a picture is computed again alone in smaller
+        tiles, with a warning: this changes its bytes.
 
         Raises:
             ModelOutputError: a result is not finite in fp32 either.
+            MemoryError or RuntimeError: memory runs out with the smallest tiles too.
         """
+        again: Plan | None = None
         try:
             return self._restored(batch, options, plan, on_progress, on_step_end)
         except ModelOutputError as error:
-            if len(batch) > 1:
-                return [self.upscale_batch([item], options, plan, on_progress, on_step_end)[0] for item in batch]
-            if plan.dtype == "fp32":
+            if len(batch) == 1 and plan.dtype == "fp32":
                 raise ModelOutputError(error.what, hint=_NO_RESULT) from error
-            log.debug("again in fp32: %s", error)
-        (out,) = self.upscale_batch(batch, options, replace(plan, dtype="fp32"), on_progress, on_step_end)
-        out.warnings.append(f"the result in {plan.dtype} was not usable, so it was computed again in fp32")
+            again = replace(plan, dtype="fp32")
+            note = f"the result in {plan.dtype} was not usable, so it was computed again in fp32"
+            log.debug("again: %s", error)
+        except (RuntimeError, MemoryError) as error:
+            again = plan.smaller
+            if not is_out_of_memory(error) or (len(batch) == 1 and again is None):
+                raise
+            tiles = f"{again.tile} and {again.vae_tile}" if again else ""
+            note = f"memory ran out, so it was computed in smaller tiles ({tiles}), which changes its bytes"
+            log.debug("again: %s", error)
+        # Here the error, and the tensors that it kept alive, are gone.
+        if len(batch) > 1:
+            return [self.upscale_batch([item], options, plan, on_progress, on_step_end)[0] for item in batch]
+        assert again is not None  # noqa: S101 -- for the type checker: raised above
+        (out,) = self.upscale_batch(batch, options, again, on_progress, on_step_end)
+        out.warnings.append(note)
         return [out]
 
     def upscale(
@@ -224,8 +249,27 @@ class CCSRPipeline(DiffusionPipeline):
         """As `upscale_batch`, for one result of one picture."""
         return self.upscale_batch([(picture, sample)], options, plan, on_progress)[0]
 
-    @torch.inference_mode()
     def _restored(
+        self,
+        batch: Sequence[tuple[np.ndarray, int]],
+        options: UpscaleOptions,
+        plan: Plan,
+        on_progress: Progress | None,
+        on_step_end: OnStepEnd | None,
+    ) -> list[Upscaled]:
+        device, dtype = torch.device(plan.device), DTYPES[plan.dtype]
+        if plan.tile is None and plan.vae_tile is None:
+            with self._turns.shared():
+                if not self._away(device, dtype):
+                    return self._computed(batch, options, plan, on_progress, on_step_end)
+        # Nobody else may be at work in networks that move, or that keep the statistics of tiles.
+        with self._turns.alone():
+            for network in self._away(device, dtype):
+                torch.nn.Module.to(network, device, dtype)
+            return self._computed(batch, options, plan, on_progress, on_step_end)
+
+    @torch.inference_mode()
+    def _computed(
         self,
         batch: Sequence[tuple[np.ndarray, int]],
         options: UpscaleOptions,
@@ -235,11 +279,11 @@ class CCSRPipeline(DiffusionPipeline):
     ) -> list[Upscaled]:
         if plan.device == "cpu" and torch.get_num_threads() != plan.threads:
             torch.set_num_threads(plan.threads)
-        self._move(torch.device(plan.device), DTYPES[plan.dtype])
         compat = COMPAT[options.compat]
         started = time.perf_counter()
-        minimum, size = self._minimum(options, compat), (plan.output_width, plan.output_height)
-        prepared = [prepare(picture, *size, minimum, compat, self.size_multiple) for picture, _ in batch]
+        size, work = (plan.output_width, plan.output_height), (plan.work_width, plan.work_height)
+        minimum = least_side(options, self.description)
+        prepared = [prepare(picture, *size, work, minimum, compat, self.size_multiple) for picture, _ in batch]
         trajectory = options.trajectory
         settings = Settings(
             trajectory,
@@ -250,11 +294,15 @@ class CCSRPipeline(DiffusionPipeline):
             start_from_lq=options.start_point == "lq" and not compat.start_from_noise,
         )
         conditions = self._conditions(options)
-        networks = self.networks()
-        lq_up = torch.cat([as_tensor(p.lq_up) for p in prepared]).to(plan.device)
+        networks = replace(self.networks(), device=torch.device(plan.device), whole=self._engine(options, plan))
+        tensors = [as_tensor(p.lq_up) for p in prepared]
+        lq_up = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
         factor = latent_factor(self.vae)
         height, width = lq_up.shape[-2] // factor, lq_up.shape[-1] // factor
         shape = (self.vae.config.latent_channels, height, width)
+        if networks.whole and count_tiles(height, width, settings.denoise_tiles) > 1:
+            for each in prepared:
+                each.warnings.append("OpenVINO does not take tiles, so torch computed this one (--tile none is for it)")
         draws = [Draws(options.seed, sample, *shape) for _, sample in batch]
         if conditions.guided and compat.posterior_draws == 2:
             second = [Draws(options.seed, sample + 2**32, *shape) for _, sample in batch]
@@ -272,6 +320,7 @@ class CCSRPipeline(DiffusionPipeline):
             return torch.cat([d(name) for d in (*draws, *(second if name == "posterior" else ()))])
 
         prepare_seconds = time.perf_counter() - started
+        # Beside other pictures in the same networks, whose work could not be told from this one's.
         with self._watched(settings, lq_up, conditions, on_progress):
             restored = restore(networks, lq_up, conditions, settings, draw, on_evaluation)
         restored.seconds["encode"] += prepare_seconds
@@ -281,13 +330,16 @@ class CCSRPipeline(DiffusionPipeline):
             return [finish(decoded[i : i + 1], p, fix, *size, compat) for i, p in enumerate(prepared)]
 
         started = time.perf_counter()
-        plain = finished(restored.decoded)
-        srs = [_blended(sr, picture, options.blend) for sr, (picture, _) in zip(plain, batch, strict=True)]
+        srs = finished(restored.decoded)
+        for sr, (picture, _) in zip(srs, batch, strict=True):
+            blend(sr, picture, options.blend)
         restored.seconds["color"] = time.perf_counter() - started
         seconds = {name: value / len(batch) for name, value in restored.seconds.items()}
         intermediates = [finished(decode(networks, x0, settings)) for x0 in estimates]
         return [
-            Upscaled(sr, trajectory.timesteps, dict(seconds), p.warnings, [estimate[i] for estimate in intermediates])
+            Upscaled(
+                sr, trajectory.timesteps, dict(seconds), p.warnings, [estimate[i] for estimate in intermediates], plan
+            )
             for i, (sr, p) in enumerate(zip(srs, prepared, strict=True))
         ]
 
@@ -302,12 +354,28 @@ class CCSRPipeline(DiffusionPipeline):
         """Pixels that a padded side is a multiple of: the VAE's factor times the UNet's."""
         return latent_factor(self.vae) * 2 ** (len(self.unet.config.block_out_channels) - 1)
 
-    def _move(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Bring the networks to the plan's device and number format, where they are not there yet."""
-        for network in (self.unet, self.controlnet, self.vae):
-            # Offloaded networks come to their device by themselves.
-            if network.dtype != dtype or (network.device != device and not hasattr(network, "_hf_hook")):
-                torch.nn.Module.to(network, device, dtype)
+    def _away(self, device: torch.device, dtype: torch.dtype) -> list[torch.nn.Module]:
+        """The networks that are not on that device and in that number format; offloaded ones go there by themselves."""
+        return [
+            network
+            for network in (self.unet, self.controlnet, self.vae)
+            if network.dtype != dtype or (network.device != device and not hasattr(network, "_hf_hook"))
+        ]
+
+    def _engine(self, options: UpscaleOptions, plan: Plan) -> Callable[..., Tensor] | None:
+        """What computes the denoiser in place of torch, compiled at its first use; None is torch."""
+        if options.engine == "torch":
+            return None
+        if plan.device != "cpu":
+            raise OptionError(f"--engine openvino computes on the CPU, not on {plan.device}", hint="add --device cpu")
+        from ccsr.engines import OpenVINODenoiser
+
+        with _COMPILING:
+            made = getattr(self, "_openvino", None)
+            if made is None or (made.dtype, made.threads) != (self.unet.dtype, plan.threads):
+                made = OpenVINODenoiser(self.unet, self.controlnet, self.description.sha256, plan.threads)
+                self._openvino = made
+            return made
 
     @contextmanager
     def _watched(
@@ -341,9 +409,6 @@ class CCSRPipeline(DiffusionPipeline):
         with watched(stages, on_share):
             yield
 
-    def _minimum(self, options: UpscaleOptions, compat: Compat) -> int | None:
-        return options.min_size or compat.min_size or self.description.min_size
-
     def _tiles(self, plan: Plan, which: str, compat: Compat) -> TileSettings | None:
         """Tiles of one part in the pixels of the tensor that it cuts: the picture's or the latent's."""
         pixels = plan.tile if which == "denoise" else plan.vae_tile
@@ -363,6 +428,8 @@ class CCSRPipeline(DiffusionPipeline):
             stride // divisor,
             compat.whole_norms,
             compat.symmetric_window,
+            unit=unit // divisor if compat.overlap is None else None,
+            together=plan.together if which == "denoise" else plan.vae_together,
             gather_tile=min(tile, 512) // divisor,
         )
 
@@ -381,6 +448,38 @@ class CCSRPipeline(DiffusionPipeline):
         if options.guidance > 1 and chosen["negative"] is None:
             raise OptionError(f"{name} has no negative embedding, so guidance has no effect", hint="leave --guidance 1")
         return Conditions(positive, chosen["negative"], options.guidance)
+
+
+class _Turns:
+    """Several threads at once, or one alone."""
+
+    def __init__(self) -> None:
+        self._condition, self._inside = threading.Condition(), 0
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        with self._condition:
+            self._condition.wait_for(lambda: self._inside >= 0)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            self._leave()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._condition:
+            self._condition.wait_for(lambda: self._inside == 0)
+            self._inside = -1
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._condition:
+            self._inside = max(0, self._inside - 1)
+            self._condition.notify_all()
 
 
 def as_arrays(item: Any) -> Sequence[np.ndarray]:
@@ -405,13 +504,6 @@ def checked(array: np.ndarray) -> np.ndarray:
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
         raise ImageError("values outside 0..1", hint="floats go from 0 to 1; give uint8 or uint16 otherwise")
     return array
-
-
-def _blended(sr: np.ndarray, picture: np.ndarray, blend: float) -> np.ndarray:
-    if blend == 1:
-        return sr
-    share = np.float32(blend)
-    return share * sr + (1 - share) * resample.enlarge(picture, sr.shape[1], sr.shape[0])
 
 
 def _as_output(sr: np.ndarray, kind: str) -> Any:

@@ -7,13 +7,14 @@ the moment: the same command gives the same bytes tomorrow.
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from itertools import groupby, islice
 from math import isqrt
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ccsr.buffers import RESIDENT
 from ccsr.compat import COMPAT
 from ccsr.errors import MemoryPlanError, OptionError
 from ccsr.options import UpscaleOptions
@@ -25,6 +26,17 @@ Item = TypeVar("Item")
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 TILE_BUDGET = {"cpu": 1.5e9, "cuda": 4e9, "mps": 2e9}
 """Bytes of activations that one tile may take, by kind of device."""
+_DENOISER_SHARE = 0.25
+"""Bytes that a pixel takes in the denoiser, in units of those in the VAE, at most about: it works on latents."""
+_LEAST_TILE = 512
+_MOST_TILE = {"denoiser": 1024, "vae": 704}
+"""Side of the largest tiles: more pixels take no less time each, since they leave the processor's caches."""
+_AT_ONCE = 2**22
+"""Pixels of a result that are in a network at once at most: enough of a picture for the statistics that tiles share."""
+SMALL_PIXELS = 256 * 256
+"""Results of at most so many pixels are computed by one thread, several at a time: more threads hardly speed up one."""
+_SMALLEST = 256
+"""Side of the smallest tiles that are tried when memory runs out."""
 MAXIMUM_SIDE = 65500
 """Longest side of a result; JPEG and the picture library end there."""
 
@@ -41,9 +53,34 @@ class Plan:
     overlap: float | None
     output_width: int
     output_height: int
+    work_width: int
+    """The size that is computed; a smaller result is reduced from it."""
+    work_height: int
     memory_bytes: int
+    """Of memory at most, about, the machine's file cache aside."""
     flops: float
     """Floating point operations of one result, a multiply-add counted as two."""
+    together: int = 1
+    """Tiles of the denoiser that run in step for the statistics they share."""
+    vae_together: int = 1
+    lanes: int = 1
+    """Results that may be computed side by side, each with `threads` threads."""
+    disk_bytes: int = 0
+    """Of working files beside the result, about; they are gone when it is there."""
+
+    @property
+    def smaller(self) -> "Plan | None":
+        """The same work with a quarter of the pixels at once, for a machine that had less memory than it should;
+        None: tiles do not get smaller."""
+        pieces = []
+        for tile, together in ((self.tile, self.together), (self.vae_tile, self.vae_together)):
+            at_work = self.work_width * self.work_height if tile is None else tile**2 * together
+            side = isqrt(at_work // 16) // 64 * 64
+            pieces.append((side, 4) if side >= _SMALLEST else (tile, together))
+        (tile, together), (vae_tile, vae_together) = pieces
+        if (tile, vae_tile) == (self.tile, self.vae_tile):
+            return None
+        return replace(self, tile=tile, together=together, vae_tile=vae_tile, vae_together=vae_together)
 
 
 def output_size(width: int, height: int, options: UpscaleOptions) -> tuple[int, int]:
@@ -69,6 +106,26 @@ def output_size(width: int, height: int, options: UpscaleOptions) -> tuple[int, 
     if max(size) > MAXIMUM_SIDE:
         raise MemoryPlanError(f"a result of {size[0]}x{size[1]} is too large", hint=f"at most {MAXIMUM_SIDE} a side")
     return size
+
+
+def least_side(options: UpscaleOptions, model: "ModelDescription") -> int | None:
+    """Shortest side in pixels that is computed."""
+    return options.min_size or COMPAT[options.compat].min_size or model.min_size
+
+
+def work_size(
+    width: int, height: int, output: tuple[int, int], options: UpscaleOptions, model: "ModelDescription"
+) -> tuple[int, int]:
+    """(width, height) that is computed for a picture of (width, height): the output's, or what the model's least side
+    and least scale make of it. The published programs resize in their own way."""
+    if COMPAT[options.compat].fit != "pad":
+        return output
+    least = least_side(options, model) or 1
+    scale = options.min_scale or model.min_scale or 1
+    factor = max(least / min(output), scale * width / output[0], scale * height / output[1])
+    if factor <= 1:
+        return output
+    return max(least, round(output[0] * factor)), max(least, round(output[1] * factor))
 
 
 @cache
@@ -113,30 +170,49 @@ def make_plan(width: int, height: int, options: UpscaleOptions, model: "ModelDes
         MemoryPlanError: the result or the untiled work is beyond the machine.
     """
     device, dtype, threads = resolve_machine(options)
-    output_width, output_height = output_size(width, height, options)
-    pixel_bytes = model.activation_bytes * BYTES[dtype] // 4
-    auto = max(512, isqrt(int(TILE_BUDGET[device.partition(":")[0]] / pixel_bytes)) // 64 * 64)
-    tile, vae_tile = (_tile(value, auto, output_width, output_height) for value in (options.tile, options.vae_tile))
-    # Whatever is not tiled is computed in one piece.
-    pixels = output_width * output_height
-    computed = min(pixels, max(pixels if t is None else t * t for t in (tile, vae_tile)))
-    # Input, enlarged input, result and their float copies, and what the blending holds.
-    each = computed * pixel_bytes + output_width * output_height * 3 * 4 * 6
-    memory = int(sum(model.parameters.values()) * BYTES[dtype] + options.batch_size * each + 600e6)
+    output = output_size(width, height, options)
+    work = work_size(width, height, output, options, model)
+    pixels = work[0] * work[1]
+    lanes = 1
+    if device == "cpu" and options.threads is None and pixels <= SMALL_PIXELS:
+        threads, lanes = 1, threads
+    pixel_bytes = model.activation_bytes * BYTES[dtype] / 4
+    budget = TILE_BUDGET[device.partition(":")[0]]
+    wanted = (
+        (options.tile, _DENOISER_SHARE * pixel_bytes, _MOST_TILE["denoiser"]),
+        (options.vae_tile, pixel_bytes, _MOST_TILE["vae"]),
+    )
+    (tile, together), (vae_tile, vae_together) = (
+        _tile(value, budget / each, most, *work) for value, each, most in wanted
+    )
+    if tile or vae_tile:
+        lanes = 1  # the statistics that tiles share are kept in the networks
+    # The networks' own, what is as large as the picture and stays in memory, and the program.
+    at_work = max(
+        _at_work(t, count, pixels) * each
+        for (_, each, _), t, count in zip(wanted, (tile, vae_tile), (together, vae_together), strict=True)
+    )
+    resident = _resident(width * height, pixels, model.latent_factor, options)
+    weights = sum(model.parameters.values()) * BYTES[dtype]
+    memory = int(weights + lanes * options.batch_size * (at_work + resident) + 600e6)
     if memory > (limit := _physical_memory()) and device == "cpu":
         raise MemoryPlanError(
-            f"{output_width}x{output_height} needs about {memory / 1e9:.1f} GB, this machine has {limit / 1e9:.1f} GB",
+            f"{output[0]}x{output[1]} needs about {memory / 1e9:.1f} GB, this machine has {limit / 1e9:.1f} GB",
             hint="use a smaller --tile and --vae-tile, or a smaller size"
             + (", or a smaller --batch-size" if options.batch_size > 1 else ""),
         )
+    # The enlarged input, what is decoded, the result and what is written, and the latents.
+    disk = int(options.batch_size * (12 * width * height + pixels * (12 * 3 + 6 + 16 * 4 / model.latent_factor**2)))
+    disk = disk if 12 * pixels > RESIDENT else 0
     compat = COMPAT[options.compat]
     overlap = compat.overlap if options.overlap == "auto" else float(options.overlap)
     evaluations = len(options.trajectory.timesteps) * (2 if options.guidance > 1 else 1)
     per_pixel = model.flops_per_pixel
-    flops = (
-        output_width * output_height * (per_pixel["encode"] + per_pixel["decode"] + per_pixel["denoise"] * evaluations)
-    )
-    return Plan(device, dtype, threads, tile, vae_tile, overlap, output_width, output_height, memory, flops)
+    flops = pixels * (per_pixel["encode"] + per_pixel["decode"] + per_pixel["denoise"] * evaluations)
+    return Plan(
+        device, dtype, threads, tile, vae_tile, overlap, *output, *work, memory, flops, together, vae_together, lanes,
+        disk,
+    )  # fmt: skip
 
 
 def batches(items: Iterable[Item], size: int, key: Callable[[Item], Any]) -> Iterator[list[Item]]:
@@ -146,12 +222,39 @@ def batches(items: Iterable[Item], size: int, key: Callable[[Item], Any]) -> Ite
             yield batch
 
 
-def _tile(value: int | str, auto: int, width: int, height: int) -> int | None:
-    """Output pixels of a tile, or None where the whole picture fits in one."""
-    if value == "none":
-        return None
-    tile = auto if value == "auto" else int(value)
-    return None if tile >= max(width, height) else tile
+def _tile(value: int | str, budget: float, most: int, width: int, height: int) -> tuple[int | None, int]:
+    """Output pixels of a tile's side at most (None: the picture is computed in one piece) and how many tiles run in
+    step; `budget` is the pixels that may be at work at once, `most` the side of the largest tile that is chosen here.
+
+    A picture of more than that is cut so that at least four tiles run in step: they cost nothing extra, as windows
+    would that only gather statistics.
+    """
+    longest = max(width, height)
+    if value == "auto":
+        budget = min(budget, _AT_ONCE)
+        even = isqrt(int(budget / 4)) // 64 * 64
+        side = longest if width * height <= budget else min(most, max(_LEAST_TILE, even))
+    else:
+        side = longest if value == "none" else int(value)
+    if side >= longest:
+        return None, 1
+    return side, max(1, min(16, int(budget / side**2)))
+
+
+def _at_work(tile: int | None, together: int, pixels: int) -> int:
+    """Pixels that are in a network at once. Where less than four tiles may run in step, sixteen windows do."""
+    if tile is None:
+        return pixels
+    return min(pixels, max(tile**2 * together, 16 * min(tile, 640) ** 2 if together < 4 else 0))
+
+
+def _resident(input_pixels: int, pixels: int, factor: int, options: UpscaleOptions) -> float:
+    """Bytes of what is as large as the picture and is not in working files: arrays under their limit, what a decoder
+    and an encoder hold (WebP and AVIF hold the picture), and the sampler's latents."""
+    arrays = sum(min(RESIDENT, 12 * count) for count in (input_pixels, pixels, pixels, pixels))
+    latents = 6 * 16 * pixels / factor**2
+    published = 24 * pixels if COMPAT[options.compat].fit != "pad" else 0
+    return arrays + 4 * input_pixels + 2 * pixels + latents + published
 
 
 def _physical_memory() -> float:

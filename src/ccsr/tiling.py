@@ -3,14 +3,16 @@
 Lengths are pixels of the tensor that is cut. Tiles of one grid have one size, so that they can also run as a batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from math import pi
+from math import ceil, pi
 
 import torch
 from torch import Tensor
+
+from ccsr.buffers import bands, zeros
 
 VARIANCE = 0.01
 """Of the Gaussian window, in units of the tile's squared side (ccsr-spec 9)."""
@@ -61,6 +63,14 @@ def make_grid(height: int, width: int, tile: int, stride: int) -> Grid:
     return Grid(spans(height, tile, stride), spans(width, tile, stride))
 
 
+def even_tile(length: int, tile: int, overlap: int, unit: int) -> int:
+    """Length of the smallest tiles, in multiples of `unit`, that cover `length` in as few as tiles of `tile` do."""
+    if tile >= length:
+        return length
+    count = ceil((length - overlap) / (tile - overlap))
+    return min(length, ceil((length + (count - 1) * overlap) / count / unit) * unit)
+
+
 def window(height: int, width: int, symmetric: bool = True) -> Tensor:
     """Blending weights, float64 (height, width).
 
@@ -81,6 +91,8 @@ def map_tiles(
     grid: Grid,
     factor: Fraction = Fraction(1),
     symmetric: bool = True,
+    device: torch.device | None = None,
+    ready: Mapping[tuple[Span, Span], Tensor] | None = None,
 ) -> Tensor:
     """Run `function` on each tile of `inputs` and blend the results.
 
@@ -88,23 +100,47 @@ def map_tiles(
         function: takes the tiles of all inputs, (B, C, h, w) each; returns (B, D, h * factor, w * factor).
         inputs: tensors of the grid's size.
         factor: side of the output in units of the input's.
+        device: where the result is wanted (default: where the function leaves its own); on the CPU it is a buffer,
+            which need not be in memory.
+        ready: outputs of tiles that need not be computed.
 
     Returns:
-        Float32 (B, D, H * factor, W * factor) on the first input's device; sums are taken in float32.
+        Float32 (B, D, H * factor, W * factor), rows of pixels one after another; sums are taken in float32.
     """
-    height, width = inputs[0].shape[-2:]
-    total = weights = None
+    height, width = (int(side * factor) for side in inputs[0].shape[-2:])
+    total = weight = None
     for row, column in grid.tiles:
-        out = function([grid.cut(x, (row, column)) for x in inputs])
-        weight = window(out.shape[-2], out.shape[-1], symmetric).to(out.device)
-        if total is None or weights is None:
-            size = (int(height * factor), int(width * factor))
-            total = out.new_zeros((*out.shape[:2], *size), dtype=torch.float32)
-            weights = torch.zeros(size, dtype=torch.float64, device=out.device)
-        top, left = int(row.start * factor), int(column.start * factor)
-        area = (..., slice(top, top + out.shape[-2]), slice(left, left + out.shape[-1]))
-        total[area] += (out * weight).float()
-        weights[area] += weight
-    if total is None or weights is None:
+        out = ready.get((row, column)) if ready else None
+        out = function([grid.cut(x, (row, column)) for x in inputs]) if out is None else out
+        if total is None or weight is None:
+            total = buffer((len(out), out.shape[1], height, width), device or out.device)
+            weight = window(out.shape[-2], out.shape[-1], symmetric).to(out.device)
+        down, across = _area(row, column, factor)
+        total[..., down, across] += (out * weight).float().to(total.device)
+    if total is None or weight is None:
         raise ValueError("a grid has at least one tile")
-    return (total / weights).float()
+    weight = weight.to(total.device)
+    for top, bottom in bands(height, width):
+        sums = torch.zeros(bottom - top, width, dtype=torch.float64, device=total.device)
+        for row, column in grid.tiles:
+            down, across = _area(row, column, factor)
+            first, last = max(top, down.start), min(bottom, down.stop)
+            if first < last:
+                sums[first - top : last - top, across] += weight[first - down.start : last - down.start]
+        band = total[..., top:bottom, :]
+        band.copy_(band / sums)
+    return total
+
+
+def buffer(shape: tuple[int, int, int, int], device: torch.device) -> Tensor:
+    """Float32 zeros (B, D, H, W), rows of pixels one after another in memory or, on the CPU, in a file."""
+    batch, channels, height, width = shape
+    stored = (batch, height, width, channels)
+    empty = torch.from_numpy(zeros(stored)) if device.type == "cpu" else torch.zeros(stored, device=device)
+    return empty.permute(0, 3, 1, 2)
+
+
+def _area(row: Span, column: Span, factor: Fraction) -> tuple[slice, slice]:
+    """Where a tile's output lies."""
+    down, across = (slice(int(s.start * factor), int((s.start + s.length) * factor)) for s in (row, column))
+    return down, across

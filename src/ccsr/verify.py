@@ -130,7 +130,9 @@ def replay_case(
     networks.schedule = NoiseSchedule(networks.schedule.alpha_bar, case["prediction_type"])
     scale = case["scale"]
     width, height = picture.shape[1] * scale, picture.shape[0] * scale
-    prepared = prepare(picture, width, height, case["process_size"], compat, latent_factor(networks.vae))
+    prepared = prepare(
+        picture, width, height, (width, height), case["process_size"], compat, latent_factor(networks.vae)
+    )
     evaluations: list[Evaluation] = []
     restored = restore(
         networks,

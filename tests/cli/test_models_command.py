@@ -43,3 +43,17 @@ def test_pack_keeps_what_is_not_said_anew_and_verify_finds_a_changed_file(
 def test_list_names_the_embedded_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list", "--json"]) == 0
     assert "nano" in [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_mix_takes_models_with_their_shares(desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "pack", tiny, "-o", "again"]) == 0
+    assert main(["models", "mix", f"{tiny}=0.4", "again=0.6", "-o", "mixed"]) == 0
+    assert main(["models", "verify", "mixed"]) == 0
+    capsys.readouterr()
+    for words, told in (
+        ([f"{tiny}=0.4"], "two models are needed"),
+        ([tiny, "again"], "is no model with its share"),
+        ([f"{tiny}=0.4", "again=0.4"], "the shares sum to 0.8"),
+    ):
+        assert main(["models", "mix", *words, "-o", "other"]) == 2
+        assert told in capsys.readouterr().err

@@ -70,7 +70,7 @@ def test_the_shape_of_a_node(name: str) -> None:
 
 def test_every_option_is_a_widget() -> None:
     everywhere = {o.name for o in options_of(UpscaleOptions, "python") if not o.hidden}
-    elsewhere = {"model", "base_model", "device", "dtype", "batch_size", "intermediates", "samples"}
+    elsewhere = {"model", "base_model", "device", "dtype", "batch_size", "engine", "intermediates", "samples"}
     assert set(inputs()) == everywhere - elsewhere
     assert inputs()["steps"][1] == {
         "default": 1, "tooltip": next(o.help for o in node_options() if o.name == "steps"), "min": 1, "max": 999,

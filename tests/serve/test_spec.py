@@ -37,7 +37,7 @@ schemathesis.openapi.format("binary", PICTURES)
 def address(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a server whose limits are so small that an invented option cannot ask for minutes."""
     folder = tmp_path_factory.mktemp("spec")
-    small = {"max_results": 4, "wait_seconds": 3, "job_seconds": 5}
+    small = {"max_results": 4, "wait_seconds": 20, "job_seconds": 30}
     known = {"model": tiny, "data": str(folder), "threads": 1, "device": "cpu", **small}
     with listening_at(Service(ServeSettings.from_mapping(known))) as address:
         yield address

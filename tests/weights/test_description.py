@@ -57,7 +57,10 @@ def test_neither_torch_nor_diffusers_is_imported(packed: Path) -> None:
     assert out.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize(("key", "value"), [("color_fix", "wavlet"), ("min_size", -1), ("min_size", "512")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("color_fix", "wavlet"), ("min_size", -1), ("min_size", "512"), ("min_scale", 0.5), ("min_scale", True)],
+)
 def test_index_values_that_make_no_sense(packed: Path, key: str, value: Any) -> None:
     index = packed / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {key: value}))

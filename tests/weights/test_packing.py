@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from ccsr.errors import OptionError, WeightsError
 from ccsr.networks import LatentControlNet
-from ccsr.weights import describe, load_model, pack, pack_networks, save_model, verify_model
+from ccsr.weights import describe, load_model, mix, pack, pack_networks, save_model, verify_model
 
 from .conftest import SCHEDULER, Networks
 
@@ -204,3 +204,26 @@ def test_manifests_that_cannot_be_trusted(packed: Path, change: dict[str, Any], 
     for read in (describe, verify_model, load_model):
         with pytest.raises(WeightsError, match=words):
             read(str(packed))
+
+
+def test_a_mix_is_the_weighted_mean(packed: Path, networks: Networks, tmp_path: Path) -> None:
+    other = load_model(str(packed))
+    for network in (other.unet, other.controlnet, other.vae):
+        for p in network.parameters():
+            p.data = p.data + 1
+    save_model(other, tmp_path / "other")
+    mix({str(packed): 0.25, str(tmp_path / "other"): 0.75}, tmp_path / "mixed", dtype="fp32")
+    before, mixed = load_model(str(packed)), load_model(str(tmp_path / "mixed"))
+    for a, b in ((before.unet, mixed.unet), (before.controlnet, mixed.controlnet), (before.vae, mixed.vae)):
+        for p, q in zip(a.parameters(), b.parameters(), strict=True):
+            torch.testing.assert_close(q, p + 0.75)
+    assert mixed.description.source == "weighted mean: 0.25 packed, 0.75 packed"
+    assert verify_model(str(packed)) == []
+    with pytest.raises(OptionError, match=r"sum to 0\.9"):
+        mix({str(packed): 0.25, str(tmp_path / "other"): 0.65}, tmp_path / "no")
+
+
+def test_a_mix_needs_one_architecture(packed: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="another architecture"):
+        mix({str(packed): 0.5, "nano": 0.5}, tmp_path / "mixed")
+    assert not (tmp_path / "mixed").exists()

@@ -21,6 +21,7 @@ COMMANDS = {
     "data": "check that a test set or a training set is complete",
     "serve": "the web page and the HTTP API",
     "models": "list, inspect, verify and pack models",
+    "bench": "seconds of each phase and peak memory on this machine",
     "verify": "replay recorded reference values through this installation",
     "completion": "print a script that completes this command in a shell",
 }

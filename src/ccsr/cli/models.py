@@ -60,6 +60,7 @@ def _info(arguments: argparse.Namespace) -> int:
         "licence": model.licence,
         "prediction_type": model.prediction_type,
         "min_size": model.min_size,
+        "min_scale": model.min_scale,
         "color_fix": model.color_fix,
         "embeddings": list(model.embeddings),
         "latent_factor": model.latent_factor,
@@ -139,9 +140,49 @@ def _pack(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _mix_parser() -> Parser:
+    made = Parser(
+        "ccsr models mix",
+        "MODEL=SHARE MODEL=SHARE ... -o OUT [options]",
+        "Write the weighted mean of models that were trained from one another: between before and after a training.",
+    )
+    made.add_argument("shares", nargs="*", metavar="MODEL=SHARE", help="a model and its share; the shares sum to 1")
+    made.add_argument("-o", "--output", metavar="OUT", help="the folder to make")
+    made.add_argument("--dtype", metavar="bf16|fp32", default="bf16", help="number format of the file (default: bf16)")
+    made.add_argument("--name", metavar="TEXT", help="name of the model (default: the folder's)")
+    made.add_argument("--licence", metavar="TEXT", help="under what terms it may be used (default: the first one's)")
+    made.values["--dtype"] = ("bf16", "fp32")
+    return made
+
+
+def _mix(arguments: argparse.Namespace) -> int:
+    if not arguments.output:
+        raise OptionError("-o is needed", hint="the folder to make")
+    shares: dict[str, float] = {}
+    for word in arguments.shares:
+        model, equals, share = word.rpartition("=")
+        try:
+            shares[model] = float(share)
+        except ValueError:
+            equals = ""
+        if not equals or not model:
+            raise OptionError(f"{word} is no model with its share", hint="for instance before=0.4 after=0.6")
+    if len(shares) < 2:
+        raise OptionError("two models are needed", hint="for instance before=0.4 after=0.6")
+    if arguments.dtype not in ("bf16", "fp32"):
+        raise OptionError(f"--dtype is {arguments.dtype!r}", hint="choose bf16 or fp32")
+    from ccsr.weights import mix
+
+    out = Path(arguments.output)
+    mix(shares, out, dtype=arguments.dtype, licence=arguments.licence, name=arguments.name)
+    terminal.say(f"mixed: {out}")
+    return 0
+
+
 COMMANDS = {
     "models list": Command(_list_parser, _list),
     "models info": Command(_info_parser, _info),
     "models verify": Command(_verify_parser, _verify),
     "models pack": Command(_pack_parser, _pack),
+    "models mix": Command(_mix_parser, _mix),
 }

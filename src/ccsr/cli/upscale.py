@@ -138,6 +138,7 @@ def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
                 plan = facts.plan
                 line |= {"output": str(facts.output), "width": plan.output_width, "height": plan.output_height}
                 line |= {"tile": plan.tile, "vae_tile": plan.vae_tile, "memory_bytes": plan.memory_bytes}
+                line |= {"disk_bytes": plan.disk_bytes}
                 line |= {"device": plan.device, "dtype": plan.dtype, "threads": plan.threads}
                 line |= {"estimated_seconds": round(estimated_seconds(plan), 1) if task.due else 0.0}
             _print_json(line)
@@ -150,7 +151,8 @@ def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
             terminal.say(
                 f"plan: {task.source.path} -> {facts.output}: {facts.header.width}x{facts.header.height} to"
                 f" {plan.output_width}x{plan.output_height}, tile {plan.tile or 'none'}, VAE tile"
-                f" {plan.vae_tile or 'none'}, {plan.memory_bytes / 1e9:.1f} GB, about"
+                f" {plan.vae_tile or 'none'}, {plan.memory_bytes / 1e9:.1f} GB"
+                f"{f' and {plan.disk_bytes / 1e9:.1f} GB of disk' if plan.disk_bytes else ''}, about"
                 f" {terminal.duration(estimated_seconds(plan))} on {plan.device}, {plan.dtype}, {plan.threads} threads"
             )
     due = [task for task in tasks if task.due]

@@ -6,7 +6,7 @@ from typing import Any
 from ccsr.options import Option, UpscaleOptions, options_of
 
 BY_THE_LOADER = {"model", "base_model", "device", "dtype"}
-NOT_HERE = BY_THE_LOADER | {"batch_size", "intermediates", "samples"}
+NOT_HERE = BY_THE_LOADER | {"batch_size", "engine", "intermediates", "samples"}
 """What other nodes decide, what has no output here, and what frames one after the other have no use for."""
 
 FROM_MODEL = "as the model says"

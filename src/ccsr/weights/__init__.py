@@ -11,7 +11,7 @@ from ccsr.weights.registry import base_model_setting, cache_folder, find_folder,
 
 if TYPE_CHECKING:
     from ccsr.weights.load import Model, load_model
-    from ccsr.weights.packing import pack, pack_networks, save_model
+    from ccsr.weights.packing import mix, pack, pack_networks, save_model
     from ccsr.weights.text import encode_prompt
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "is_offline",
     "list_models",
     "load_model",
+    "mix",
     "pack",
     "pack_networks",
     "save_model",
@@ -34,6 +35,7 @@ __all__ = [
 _HOMES = {
     "Model": "load",
     "load_model": "load",
+    "mix": "packing",
     "pack": "packing",
     "pack_networks": "packing",
     "save_model": "packing",

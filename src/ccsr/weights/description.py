@@ -33,6 +33,8 @@ class ModelDescription:
     licence: str
     min_size: int | None
     """Shortest output side in pixels that the model works at; smaller pictures are processed at it."""
+    min_scale: float | None
+    """Least ratio of a result's side to the input's that the model works at; smaller results are reduced from it."""
     color_fix: str
     """adain, wavelet or none: what the model wants where nothing else is asked for."""
     prediction_type: str
@@ -80,11 +82,15 @@ def describe(name: str | Path, base_model: str | Path | None = None) -> ModelDes
         raise WeightsError(
             f"unet/config.json or vae/config.json does not describe a network: {error!r}", path=folder
         ) from error
-    color_fix = config.get("color_fix", "adain")
-    if color_fix not in COLOR_FIXES or not (min_size is None or (type(min_size) is int and min_size > 0)):
-        raise WeightsError(
-            f"min_size {min_size!r} or color_fix {color_fix!r} makes no sense", path=folder / "model_index.json"
-        )
+    color_fix, min_scale = config.get("color_fix", "adain"), config.get("min_scale")
+    facts = {
+        "min_size": (min_size, min_size is None or (type(min_size) is int and min_size > 0)),
+        "min_scale": (min_scale, min_scale is None or (type(min_scale) in (int, float) and 1 <= min_scale <= 8)),
+        "color_fix": (color_fix, color_fix in COLOR_FIXES),
+    }
+    for fact, (value, makes_sense) in facts.items():
+        if not makes_sense:
+            raise WeightsError(f"{fact} {value!r} makes no sense", path=folder / "model_index.json")
     shapes = {network: _shapes(weights_file(layout.networks[network])) for network in NETWORKS}
     given = name if folder != Path(name).expanduser() else folder.resolve().name
     return ModelDescription(
@@ -95,6 +101,7 @@ def describe(name: str | Path, base_model: str | Path | None = None) -> ModelDes
         source=str(manifest.get("source") or "unknown"),
         licence=str(manifest.get("licence") or "unknown"),
         min_size=min_size,
+        min_scale=min_scale,
         color_fix=color_fix,
         prediction_type=str(scheduler.get("prediction_type", "epsilon")),
         parameters={network: sum(map(prod, shapes[network].values())) for network in NETWORKS},

@@ -38,10 +38,17 @@ class Model:
     description: ModelDescription
 
 
-def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32, base_model: str | Path | None = None) -> Model:
-    """Load a model by name, folder or hub id, on the CPU, in `dtype`.
+def load_model(
+    name: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    base_model: str | Path | None = None,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Model:
+    """Load a model by name, folder or hub id, on the CPU, in `dtype`; `memory_format` is that of convolutions.
 
-    Files are mapped, not read: where they hold `dtype` already, the networks' memory is the file's pages.
+    Files are mapped, not read: a tensor that they hold as it is wanted is the file's pages, others are converted one
+    by one.
 
     Raises:
         WeightsError: not found, damaged, or not the tensors that the networks want.
@@ -50,7 +57,7 @@ def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32, base_mod
     description = describe(name, base_model)
     _check_manifest(description)
     layout = description.layout
-    networks = {part: load_network(part, folder, dtype) for part, folder in layout.networks.items()}
+    networks = {part: load_network(part, folder, dtype, memory_format) for part, folder in layout.networks.items()}
     embeddings = read_embeddings(description)
     width = networks["unet"].config.cross_attention_dim
     for kind, tensor in embeddings.items():
@@ -87,7 +94,12 @@ def base_embeddings(base: Path) -> dict[str, Tensor]:
     return dict(zip(EMBEDDING_NAMES, encode_prompts(base, ("", POSITIVE, NEGATIVE)), strict=True))
 
 
-def load_network(part: str, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+def load_network(
+    part: str,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Any:
     """One network, `unet`, `controlnet` or `vae`, from its folder; no gradients.
 
     Raises:
@@ -95,7 +107,11 @@ def load_network(part: str, folder: Path, dtype: torch.dtype = torch.float32) ->
     """
     network = build(_CLASSES[part], folder / "config.json")
     path = weights_file(folder)
-    tensors = read_tensors(path, lambda tensor: tensor.to(dtype))
+
+    def convert(tensor: Tensor) -> Tensor:
+        return tensor.to(dtype, memory_format=memory_format) if tensor.ndim == 4 else tensor.to(dtype)
+
+    tensors = read_tensors(path, convert)
     return fill(network, with_current_names(tensors) if part == "vae" else tensors, path)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ccsr.errors import CCSRError, OptionError, WeightsError
 from ccsr.networks import LatentControlNet
 from ccsr.version import __version__
-from ccsr.weights.description import COLOR_FIXES, EMBEDDING_NAMES
+from ccsr.weights.description import COLOR_FIXES, EMBEDDING_NAMES, describe
 from ccsr.weights.files import read_json
 from ccsr.weights.first_version import read_first_version
 from ccsr.weights.layouts import EMBEDDINGS, INDEX, SCHEDULER, WEIGHTS
@@ -53,16 +53,11 @@ def pack(
     if Path(source).is_file():
         return _pack_first_version(Path(source), out, dtype, base_model, source_text, licence, name, extra_files)
     model = load_model(str(source), dtype=_DTYPES[dtype], base_model=str(base_model) if base_model else None)
-    pack_networks(
+    _pack_loaded(
+        model,
         out,
-        unet=model.unet,
-        controlnet=model.controlnet,
-        vae=model.vae,
-        scheduler_config=model.scheduler_config,
         # Not the model's own, which are rounded to the networks' dtype.
         embeddings=read_embeddings(model.description),
-        min_size=model.description.min_size,
-        color_fix=model.description.color_fix,
         name=name or out.name,
         source=source_text,
         licence=licence,
@@ -101,6 +96,54 @@ def _pack_first_version(
     )
 
 
+def mix(
+    shares: Mapping[str, float], out: Path, *, dtype: str = "bf16", licence: str | None = None, name: str | None = None
+) -> None:
+    """Write the weighted mean of models of one architecture, tensor by tensor, as one packed folder `out`.
+
+    `shares`: name or folder to its share; they sum to 1, and one may be negative, which takes away what that model has
+    learnt. Everything but the weights is the first one's.
+
+    Raises:
+        OptionError: shares that do not sum to 1.
+        WeightsError: a model is not there or of another architecture, or `out` exists.
+    """
+    _refuse(out, dtype)
+    if abs(sum(shares.values()) - 1) > 1e-6:
+        raise OptionError(f"the shares sum to {sum(shares.values()):g}", hint="they must sum to 1")
+    (first, share), *others = shares.items()
+    model = load_model(first)
+    means = _tensors_of(model)
+    for tensor in means.values():
+        # Not in place: what was mapped from a file must stay as it is.
+        tensor.data = tensor.data * share
+    for source, share in others:
+        theirs = _tensors_of(load_model(source))
+        if {n: t.shape for n, t in theirs.items()} != {n: t.shape for n, t in means.items()}:
+            raise WeightsError(f"is of another architecture than {first}", path=source)
+        for key, tensor in means.items():
+            tensor.data += share * theirs[key].data
+    made = ", ".join(f"{share:g} {describe(source).name}" for source, share in shares.items())
+    _pack_loaded(
+        model,
+        out,
+        embeddings=model.embeddings,
+        name=name or out.name,
+        source=f"weighted mean: {made}",
+        licence=licence or model.description.licence,
+        dtype=dtype,
+    )
+
+
+def _tensors_of(model: Model) -> dict[str, Tensor]:
+    """Everything that training can change, by name."""
+    parts = {"unet": model.unet, "controlnet": model.controlnet, "vae": model.vae}
+    tensors = {
+        f"{part}.{n}": t for part, network in parts.items() for n, t in network.state_dict(keep_vars=True).items()
+    }
+    return {**tensors, **{f"embedding.{n}": t for n, t in model.embeddings.items()}}
+
+
 def save_model(model: Model, out: Path) -> None:
     """Write a loaded model as a packed folder `out`, its networks in the dtype they have now.
 
@@ -108,19 +151,29 @@ def save_model(model: Model, out: Path) -> None:
         WeightsError: `out` exists and is no empty folder.
     """
     facts, unet = model.description, cast(Any, model.unet)
+    _pack_loaded(
+        model,
+        out,
+        embeddings=model.embeddings,
+        name=facts.name,
+        source=facts.source,
+        licence=facts.licence,
+        dtype=next(name for name, dtype in _DTYPES.items() if dtype == unet.dtype),
+    )
+
+
+def _pack_loaded(model: Model, out: Path, **said: Any) -> None:
+    """`pack_networks` with everything that a loaded model knows of itself."""
     pack_networks(
         out,
         unet=model.unet,
         controlnet=model.controlnet,
         vae=model.vae,
         scheduler_config=model.scheduler_config,
-        embeddings=model.embeddings,
-        min_size=facts.min_size,
-        color_fix=facts.color_fix,
-        name=facts.name,
-        source=facts.source,
-        licence=facts.licence,
-        dtype=next(name for name, dtype in _DTYPES.items() if dtype == unet.dtype),
+        min_size=model.description.min_size,
+        min_scale=model.description.min_scale,
+        color_fix=model.description.color_fix,
+        **said,
     )
 
 
@@ -137,13 +190,15 @@ def pack_networks(
     name: str,
     source: str,
     licence: str,
+    min_scale: float | None = None,
     dtype: str = "bf16",
     extra_files: Mapping[str, str] | None = None,
 ) -> None:
     """Write networks in memory as a packed folder `out`; they stay as they are.
 
     `embeddings`: any of empty, positive and negative, (1, tokens, width); kept in float32, being small.
-    `min_size`: shortest output side in pixels, or None. `extra_files`: text by file name, such as a model card.
+    `min_size`: shortest output side in pixels that it works at, `min_scale`: least scale, or None.
+    `extra_files`: text by file name, such as a model card.
 
     Raises:
         WeightsError: `out` exists, or a tensor holds values that are not finite.
@@ -157,6 +212,7 @@ def pack_networks(
         "_ccsr_version": __version__,
         "color_fix": color_fix,
         "controlnet": [LatentControlNet.__module__, LatentControlNet.__name__],
+        "min_scale": min_scale,
         "min_size": min_size,
         "scheduler": ["diffusers", "DDPMScheduler"],
         "unet": ["diffusers", "UNet2DConditionModel"],

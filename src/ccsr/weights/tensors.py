@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -11,9 +12,15 @@ from torch import Tensor
 from ccsr.errors import WeightsError
 from ccsr.weights.files import first_line, not_weights, read_safetensors_header
 
+_OPEN_AT_ONCE = 1 << 28
+"""Bytes of a file that may lie in memory because tensors made of them were converted."""
+
 
 def read_tensors(path: Path, convert: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> dict[str, Tensor]:
     """All tensors of a `.safetensors` or `.bin` file, mapped from the disk; `convert` is applied to one at a time.
+
+    What `convert` returns as it is stays a view of the file. Of what it copies, no more than a part of a
+    `.safetensors` file is in memory beside the copies.
 
     A `.bin` file is a pickle: torch reads it with `weights_only`, which builds tensors and runs nothing.
 
@@ -23,11 +30,28 @@ def read_tensors(path: Path, convert: Callable[[Tensor], Tensor] = lambda tensor
     if path.suffix == ".safetensors":
         read_safetensors_header(path)
         try:
-            with safe_open(path, framework="pt") as file:
-                return {name: convert(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 -- no mapping
+            return _read_safetensors(path, convert)
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"damaged: {first_line(error)}", path=path, hint="fetch or copy it again") from error
     return {name: convert(tensor) for name, tensor in _read_pickle(path).items()}
+
+
+def _read_safetensors(path: Path, convert: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    kept: Any = safe_open(path, framework="pt")
+    passing, read = kept, 0
+    tensors: dict[str, Tensor] = {}
+    for name in kept.keys():  # noqa: SIM118 -- no mapping
+        if passing is kept or read > _OPEN_AT_ONCE:
+            # A mapping keeps every page that was looked at; another one begins without any.
+            passing, read = safe_open(path, framework="pt"), 0
+        tensor = passing.get_tensor(name)
+        converted = convert(tensor)
+        if converted is tensor:
+            tensors[name] = kept.get_tensor(name)
+        else:
+            tensors[name] = converted
+            read += tensor.nbytes
+    return tensors
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,73 @@
+"""Arrays as large as a picture: small ones in memory, large ones in a file without a name, worked on band by band.
+
+So the memory that a picture takes does not grow with its size. The files lie beside the results (see `beside`), have no
+name that could be left behind, however the process ends, and their room is set aside when they are made: a full disk
+is told then, as an error, and not while pixels are written, as a crash.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ccsr.errors import ImageError
+
+RESIDENT = 48 * 2**20
+"""Bytes of the largest array that is kept in memory."""
+BAND = 2**20
+"""Pixels that are worked on at once, about."""
+_SLIMMEST = 16
+"""Rows of a band at least, however wide the picture."""
+
+_folder: ContextVar[Path | None] = ContextVar("folder", default=None)
+
+
+@contextmanager
+def beside(folder: Path) -> Iterator[None]:
+    """Inside, in this thread, files lie in `folder`, which must exist; elsewhere in the system's folder for such."""
+    token = _folder.set(folder)
+    try:
+        yield
+    finally:
+        _folder.reset(token)
+
+
+def zeros(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+    """An array of zeros.
+
+    Raises:
+        ImageError: it needs a file, and the disk has no room or does not let us write.
+    """
+    size = prod(shape) * np.dtype(dtype).itemsize
+    if size <= RESIDENT:
+        return np.zeros(shape, dtype)
+    folder = _folder.get() or Path(tempfile.gettempdir())
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            _reserve(file.fileno(), size)
+            return np.asarray(np.memmap(file, dtype, "r+", shape=shape))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ImageError(f"no working file of {size / 1e9:.2f} GB in {folder}: {reason}") from error
+
+
+def bands(height: int, width: int) -> list[tuple[int, int]]:
+    """(first row, row after the last) of each band of a picture, from the top: a function of its size alone."""
+    rows = max(_SLIMMEST, BAND // max(1, width))
+    return [(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Set room aside: a mapped file that meets a full disk later ends the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    block = bytes(2**22)  # macOS, Windows
+    for start in range(0, size, len(block)):
+        os.write(descriptor, block[: size - start])

@@ -1,0 +1,164 @@
+"""Large pictures go through buffers on disk, band by band: the same results, flat memory, no trace."""
+
+import subprocess
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ccsr import CCSRPipeline, ImageError, buffers, images
+from ccsr.jobs import runner
+from ccsr.options import UpscaleOptions
+from ccsr.plan import make_plan
+from ccsr.weights import describe
+from helpers import program, write_picture
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny: str) -> CCSRPipeline:
+    pipeline = CCSRPipeline.from_pretrained(tiny)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Call its `setattr`s off to be wide again: nearly everything goes to disk, a few rows at a time."""
+    with monkeypatch.context() as patch:
+        yield patch
+
+
+def _narrow(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(buffers, "RESIDENT", 1000)
+    patch.setattr(buffers, "BAND", 1)
+    patch.setattr(buffers, "_SLIMMEST", 7)
+
+
+def _photo(width: int, height: int) -> np.ndarray:
+    noise = np.random.default_rng(0).random((height // 4 + 2, width // 4 + 2, 3)) * 255
+    small = Image.fromarray(noise.astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(small, np.float32) / 255
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"color_fix": "wavelet"},
+        {"color_fix": "none"},
+        {"color_fix": "wavelet", "tile": 64, "vae_tile": 64},
+        {"color_fix": "wavelet", "scale": 2.37, "blend": 0.6, "steps": 3, "tile": 64, "vae_tile": 64},
+        {"color_fix": "wavelet", "compat": "v2", "min_size": 64, "tile": 64, "vae_tile": 64},
+        {"color_fix": "none", "min_size": 300},
+        {"color_fix": "adain"},
+        {"color_fix": "adain", "compat": "v2", "min_size": 64, "tile": 64, "vae_tile": 64},
+    ],
+)
+def test_bands_on_disk_equal_the_whole_in_memory(
+    pipe: CCSRPipeline, narrow: pytest.MonkeyPatch, options: dict[str, object]
+) -> None:
+    photo = _photo(41, 38)
+    chosen = UpscaleOptions.from_mapping({"dtype": "fp32", **options})
+    plan = make_plan(41, 38, chosen, pipe.description)
+    whole = pipe.upscale(photo, chosen, plan, sample=1).sr
+    _narrow(narrow)
+    streamed = pipe.upscale(photo, chosen, plan, sample=1).sr
+    # The sums of adain are taken in float64 band by band, and a last bit may come from the place of the bands.
+    bound = 1e-6 if options["color_fix"] == "adain" else 0.0
+    np.testing.assert_allclose(streamed, whole, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.webp", "a.jpg", "a.avif"])
+def test_a_job_writes_the_same_bytes(
+    tmp_path: Path, tiny: str, pipe: CCSRPipeline, narrow: pytest.MonkeyPatch, name: str
+) -> None:
+    values = np.dstack([_photo(29, 33), _photo(29, 33)[..., 0].clip(0.2) - 0.2])
+    picture = images.Picture(np.ascontiguousarray(values[..., :3]), np.ascontiguousarray(values[..., 3]), 16)
+    images.save(picture, tmp_path / "in" / name) if (tmp_path / "in").mkdir() is None else None
+    options = UpscaleOptions.from_mapping(
+        {"color_fix": "wavelet", "samples": 2, "stability_map": True, "tile": 64, "vae_tile": 64}, door="cli"
+    )
+
+    def run(to: str) -> dict[str, bytes]:
+        summary = runner.run(runner.Job([tmp_path / "in"], describe(tiny), f"{tmp_path / to}/"), lambda: pipe, options)
+        assert (summary.done, summary.failed) == (2, 0)
+        found = {p.relative_to(tmp_path / to).as_posix(): p.read_bytes() for p in (tmp_path / to).rglob("a*")}
+        assert len(found) == 4, "two samples, the map and its overlay"
+        return found
+
+    whole = run("whole")
+    _narrow(narrow)
+    assert run("streamed") == whole
+
+
+def test_no_room_is_told_and_leaves_nothing(tmp_path: Path, tiny: str) -> None:
+    write_picture(tmp_path / "in" / "a.png", 64, 64)
+    limit = (
+        "import resource; from ccsr import buffers; buffers.RESIDENT = 1000\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    )
+    words = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", tiny, "-s", "2", "--threads", "1"]
+    done = subprocess.run(program(*words, limit=limit), capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    line = next(line for line in done.stderr.splitlines() if "working file" in line)
+    assert line == (
+        f"error: {tmp_path / 'in' / 'a.png'}: no working file of 0.00 GB in {tmp_path / 'out'}: File too large"
+    )
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".ccsr-journal.sqlite"]
+
+
+def test_a_buffer_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buffers, "RESIDENT", 1000)
+    with buffers.beside(tmp_path):
+        array = buffers.zeros((100, 50, 3))
+    assert not array.any()
+    array[50:] = 2
+    assert array.sum() == 2 * 50 * 50 * 3
+    assert list(tmp_path.iterdir()) == []
+    with buffers.beside(tmp_path / "missing"), pytest.raises(ImageError, match="No such file or directory"):
+        buffers.zeros((100, 50, 3))
+
+
+def test_memory_that_runs_out_means_smaller_tiles_and_says_so(
+    tmp_path: Path, tiny: str, pipe: CCSRPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed, used = pipe._computed, []
+
+    def scarce(batch, options, plan, *rest):  # type: ignore[no-untyped-def]
+        if plan.tile is None or plan.tile > 300:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory")
+        used.append(plan)
+        return computed(batch, options, plan, *rest)
+
+    monkeypatch.setattr(pipe, "_computed", scarce)
+    source = write_picture(tmp_path / "a.png", 300, 300)
+    events: list[runner.Event] = []
+    job = runner.Job([source], describe(tiny), str(tmp_path / "b.png"))
+    runner.run(job, lambda: pipe, UpscaleOptions.from_mapping({"dtype": "fp32"}), events.append)
+    (record,) = [e.record for e in events if isinstance(e, runner.Finished)]
+    assert (record.status, record.tile, record.vae_tile, record.smaller_tiles) == ("done", 256, 256, True)
+    assert record.warnings == (
+        "memory ran out, so it was computed in smaller tiles (256 and 256), which changes its bytes",
+    )
+    monkeypatch.setattr(pipe, "_computed", computed)
+    # Not a plan made anew for such tiles: it would take more of them in step, and they share their statistics.
+    asked = pipe.upscale(images.load(source).rgb, UpscaleOptions(dtype="fp32"), used[-1]).sr
+    assert np.abs(images.load(tmp_path / "b.png").rgb - asked).max() < 2 / 255
+
+
+def test_a_plan_has_an_end(tiny: str) -> None:
+    plan = make_plan(4000, 3000, UpscaleOptions(device="cpu"), describe(tiny))
+    sizes = []
+    while plan:
+        sizes.append((plan.tile, plan.vae_tile))
+        plan = plan.smaller
+    assert len(sizes) > 2
+    assert sizes[-1][1] < 512
+    assert all(now[1] is None or later[1] <= now[1] for now, later in pairwise(sizes))
+
+
+def test_decoded_pictures_lie_on_the_cpu(pipe: CCSRPipeline) -> None:
+    assert pipe.networks().device == torch.device("cpu")
