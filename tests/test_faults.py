@@ -240,10 +240,10 @@ def test_memory_runs_out_as_the_plan_says_or_by_one_line(desk: Path, tiny: str) 
         else:
             assert records[1]["smaller_tiles"] == any("memory ran out" in w for w in records[1]["warnings"])
         assert hidden(Path("tried")) == set()
-    # Whichever it was, what was done is whole, and with memory the rest follows.
-    assert run(tiny, *words, "-o", "tried")[0] == 0
-    assert len(tried := results(Path("tried"))) == 3
-    assert results(Path("planned")).items() <= tried.items()
+    # Whichever it was, what was done is whole, and the next run makes what is left.
+    code, records, err = run(tiny, *words, "-o", "tried", limit=limit.format(1_600_000_000))
+    assert {r["status"] for r in records[::2]} <= {"done", "skipped"}, err
+    assert results(Path("planned")).items() <= results(Path("tried")).items()
     assert hidden(Path("tried")) == set()
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -600,3 +601,14 @@ def test_reading_and_writing_wait_for_each_other(tmp_path: Path, desk: Desk, mon
         write_picture(tmp_path / "in" / f"{n:02d}.png")
     assert counts(desk.run(tmp_path / "in", threads=None)) == (40, 0, 0)
     assert max(held) <= 4 * 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks on files there")
+def test_a_file_that_a_killed_process_left_is_swept(tmp_path: Path, desk: Desk) -> None:
+    write_picture(tmp_path / "in" / "a.png")
+    left = tmp_path / "in_x4" / ".0123456789abcdef.ccsr-part"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    assert counts(desk.run(tmp_path / "in")) == (1, 0, 0)
+    assert not left.exists()

@@ -1,5 +1,6 @@
 """Large pictures go through buffers on disk, band by band: the same results, flat memory, no trace."""
 
+import errno
 import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
@@ -162,3 +163,12 @@ def test_a_plan_has_an_end(tiny: str) -> None:
 
 def test_decoded_pictures_lie_on_the_cpu(pipe: CCSRPipeline) -> None:
     assert pipe.networks().device == torch.device("cpu")
+
+
+def test_addresses_that_run_out_are_memory_that_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(np, "memmap", refused)
+    with pytest.raises(MemoryError, match="no room to map"):
+        buffers.zeros((1, buffers.RESIDENT + 1), np.uint8)

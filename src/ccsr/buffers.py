@@ -5,6 +5,7 @@ name that could be left behind, however the process ends, and their room is set 
 is told then, as an error, and not while pixels are written, as a crash.
 """
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ def zeros(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
 
     Raises:
         ImageError: it needs a file, and the disk has no room or does not let us write.
+        MemoryError: it needs a file, and there is no room to map it.
     """
     size = prod(shape) * np.dtype(dtype).itemsize
     if size <= RESIDENT:
@@ -53,6 +55,8 @@ def zeros(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
             _reserve(file.fileno(), size)
             return np.asarray(np.memmap(file, dtype, "r+", shape=shape))
     except OSError as error:
+        if error.errno == errno.ENOMEM:  # of addresses: the disk has nothing to do with it
+            raise MemoryError(f"no room to map {size / 1e9:.2f} GB") from error
         reason = error.strerror or str(error)
         raise ImageError(f"no working file of {size / 1e9:.2f} GB in {folder}: {reason}") from error
 

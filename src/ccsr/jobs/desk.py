@@ -164,7 +164,8 @@ class Desk:
                 claim: Claim = "refused" if refused else "claimed"
             else:
                 claim = journal.claim(facts.output, facts.entry, overwrite=self.job.overwrite, since=self._begin)
-            if claim == "resumed" and facts.output.parent not in self._swept:
+            # Once in any case: a killed process's file may have been too young for the run that took over from it.
+            if claim == "resumed" or facts.output.parent not in self._swept:
                 images.sweep(facts.output.parent)
                 self._swept.add(facts.output.parent)
         except (CCSRError, OSError) as error:
