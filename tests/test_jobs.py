@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from ccsr import images
 from ccsr.errors import CCSRError, ModelOutputError, OptionError
 from ccsr.jobs.journal import Entry, Journal
+from ccsr.jobs.line import Hand
 from ccsr.jobs.names import JOURNAL_NAME, Naming, Source, check_names, expand, intermediate, size_tag
 from ccsr.jobs.runner import Advanced, Finished, Job, Record, Started, prepare, run
 from ccsr.options import UpscaleOptions
@@ -612,3 +614,34 @@ def test_a_file_that_a_killed_process_left_is_swept(tmp_path: Path, desk: Desk) 
     os.utime(left, (0, 0))
     assert counts(desk.run(tmp_path / "in")) == (1, 0, 0)
     assert not left.exists()
+
+
+def test_a_thread_ends_with_what_it_held() -> None:
+    """One that frees a tensor while the interpreter ends would take the process down, after its work was done."""
+    gone = threading.Event()
+
+    class Large:
+        def make(self) -> int:
+            return 1
+
+        def __del__(self) -> None:
+            time.sleep(0.3)
+            gone.set()
+
+    calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    told: list[int] = []
+    hand = Hand(calls, "lane")
+    hand.give(Large().make, told.append)
+    calls.get()()
+    hand.dismiss()
+    assert told == [1]
+    assert gone.is_set()
+
+
+def test_a_thread_that_hangs_is_left() -> None:
+    hand = Hand(SimpleQueue(), "reader")
+    disk = threading.Event()
+    hand.give(disk.wait, lambda outcome: None)
+    hand.dismiss()
+    assert not disk.is_set()
+    disk.set()

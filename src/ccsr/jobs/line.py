@@ -80,15 +80,15 @@ class Line:
         self._pipeline: Upscaler | None = None
         self._picture: tuple[Path, images.Picture] | None = None
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._reader, self._writer = _Hand(self._calls, "reader"), _Hand(self._calls, "writer")
-        self._lanes: list[_Hand] = []
+        self._reader, self._writer = Hand(self._calls, "reader"), Hand(self._calls, "writer")
+        self._lanes: list[Hand] = []
         self._stopping = False
         self._begin()
 
     def _begin(self) -> None:
         self._reading = self._saving = 0
         self._ready: deque[list[Claimed]] = deque()
-        self._computing: list[tuple[list[Claimed], _Hand]] = []
+        self._computing: list[tuple[list[Claimed], Hand]] = []
         self._made: deque[tuple[Claimed, Upscaled | Exception | None]] = deque()
         self._writing = False
 
@@ -159,7 +159,7 @@ class Line:
             busy = [hand for _, hand in self._computing]
             hand = next((lane for lane in self._lanes if lane not in busy), None)
             if hand is None:
-                hand = _Hand(self._calls, "lane")
+                hand = Hand(self._calls, "lane")
                 self._lanes.append(hand)
             self._computing.append((group, hand))
             for work in group:
@@ -169,7 +169,7 @@ class Line:
                 partial(self._was_made, group, hand, teller),
             )
 
-    def _was_made(self, group: list[Claimed], hand: "_Hand", teller: Teller, outcome: Any) -> None:
+    def _was_made(self, group: list[Claimed], hand: "Hand", teller: Teller, outcome: Any) -> None:
         self._computing.remove((group, hand))
         if isinstance(outcome, BaseException):
             raise outcome
@@ -211,7 +211,7 @@ class Line:
         self._begin()
 
     def close(self) -> None:
-        """End the threads; one that still reads is left to end with the process."""
+        """End the threads and have let go of what they held; one that still reads is left to end with the process."""
         for hand in (self._reader, self._writer, *self._lanes):
             hand.dismiss()
 
@@ -322,13 +322,15 @@ def _undisturbed() -> Iterator[None]:
         signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
-class _Hand:
+class Hand:
     """A thread that does one thing after another, and has the caller told of each when it is over."""
 
     def __init__(self, calls: "SimpleQueue[Callable[[], None]]", name: str) -> None:
         self._calls, self._name = calls, name
         self._orders: SimpleQueue[tuple[Callable[[], Any], Callable[[Any], None]] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        # Each is counted by one thread alone.
+        self._given = self._over = 0
 
     def give(self, do: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Have `do` done; `then` is called with what it returned or raised, in the caller's queue."""
@@ -336,12 +338,18 @@ class _Hand:
             # What hangs on a dead disk must not keep the program from ending.
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
+        self._given += 1
         self._orders.put((do, then))
 
     def dismiss(self) -> None:
-        """No more orders will come."""
+        """No more orders will come. Returns when all that was held is let go, or at once while an order is under way.
+
+        A thread that frees a tensor while the interpreter ends takes the process down with it.
+        """
         if self._thread is not None:
             self._orders.put(None)
+            if self._given == self._over:
+                self._thread.join()
 
     def _work(self) -> None:
         while order := self._orders.get():
@@ -350,6 +358,7 @@ class _Hand:
                 outcome = do()
             except BaseException as error:  # all of them are the caller's
                 outcome = error
+            self._over += 1
             self._calls.put(partial(then, outcome))
             # Nothing large is held while waiting for the next one.
             del order, do, then, outcome
