@@ -78,9 +78,10 @@ def _budget(results: Path) -> str:
         return "Not recorded."
     lines = ["| network | from | learns | steps x batch, crop | minutes (CPU) | config |", "|---|---|---|---|---|---|"]
     for name, facts in record["networks"].items():
+        cpu = "two threads" if facts["cpu_minutes"] is None else f"{facts['cpu_minutes']:.1f}"
         lines.append(
             f"| {name} | {facts['from']} | {facts['learns']} | {facts['steps']} x {facts['batch']}, {facts['crop']} |"
-            f" {facts['minutes']:.0f} ({facts['cpu_minutes']:.1f}) | `{facts['config']}` |"
+            f" {facts['minutes']:.0f} ({cpu}) | `{facts['config']}` |"
         )
     lacking = [name for name in (*SHIPPED, TWIN) if name not in record["networks"]]
     more = f"\n\nNot trained yet: {', '.join(lacking)} (`configs/ablation/` has their recipes)." if lacking else ""
