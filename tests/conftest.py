@@ -1,11 +1,15 @@
 """Shared by all tests: two threads for torch, and the way to the optional shared data."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+# A shell has what it starts in the background ignore Ctrl-C, and the programs that the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GOLDEN = Path(__file__).parent / "golden" / "parity"
 SHARED = Path(__file__).parents[2] / "shared"

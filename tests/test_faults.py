@@ -30,10 +30,8 @@ LAST = 60.0
 def start(model: str, *words: str, limit: str = "", **how: Any) -> "subprocess.Popen[str]":
     words = ("upscale", *words, "-m", model, "-s", "2", "--threads", "1", "--dtype", "fp32", "--json")
     return subprocess.Popen(
-        program(*words, limit=limit), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # Whoever runs the tests in the background has them ignore Ctrl-C, which is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **how,
-    )  # fmt: skip
+        program(*words, limit=limit), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how
+    )
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, list[dict[str, Any]], str]:

@@ -281,7 +281,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shape=PICTURES, options=OPTIONS)
 def test_any_size_and_any_options_give_a_finite_picture_of_the_exact_size(
     pipe: CCSRPipeline, shape: tuple[int, int, int], options: dict[str, Any]
