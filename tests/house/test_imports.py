@@ -134,3 +134,16 @@ def test_import_is_light() -> None:
     code = "import ccsr, sys; print([m for m in ('torch', 'diffusers', 'numpy', 'pyvips', 'PIL') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_modules_that_the_documentation_named_before() -> None:
+    from ccsr.method.sampler import sample
+    from ccsr.method.timesteps import nuts_trajectory
+
+    from ccsr.sampler import ddpm_step
+    from ccsr.sampler import sample as same_sample
+    from ccsr.timesteps import nuts_trajectory as same_trajectory
+
+    assert same_sample is sample
+    assert same_trajectory is nuts_trajectory
+    assert ddpm_step.__module__ == "ccsr.method.sampler"
