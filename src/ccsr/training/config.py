@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ccsr.data.pairs import DataConfig
 from ccsr.data.sources import SourceConfig
 from ccsr.errors import OptionError
-from ccsr.training.settings import apply
+from ccsr.training.yaml_config import apply
 
 SHIPPED_NETWORK = "squeezenet"
 Part = Literal["vae", "unet", "controlnet", "prompt"]
