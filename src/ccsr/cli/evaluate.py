@@ -135,7 +135,7 @@ def _upscale(inputs: Path, model: str, output: Path, typed: dict[str, object], q
     options = UpscaleOptions.from_mapping({"format": "png", **typed, "model": model}, door="cli")
     job = runner.Job([inputs], describe(options.model, options.base_model), f"{output}/")
     tasks = runner.prepare(job, options)
-    reporter = terminal.Reporter(tasks, quiet=True, verbose=False, progress=False)
+    reporter = terminal.JobReporter(tasks, quiet=True, verbose=False, progress=False)
     done = 0
 
     def listen(event: "runner.Event") -> None:
