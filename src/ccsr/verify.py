@@ -22,14 +22,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ccsr.compat import COMPAT, Compat
 from ccsr.errors import CCSRError, WeightsError
-from ccsr.fitting import finish, prepare
 from ccsr.method import Conditions, Networks, Settings, restore
+from ccsr.method.compat import COMPAT, Compat
+from ccsr.method.processing import finish, prepare
+from ccsr.method.sampler import Evaluation, NoiseSchedule
+from ccsr.method.timesteps import nuts_trajectory
 from ccsr.networks import LatentControlNet, latent_factor
 from ccsr.networks.tiled import TileSettings
-from ccsr.sampler import Evaluation, NoiseSchedule
-from ccsr.timesteps import nuts_trajectory
 
 BOUND = 1e-3
 """Largest error that passes, in units of the reference's standard deviation."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from ccsr.noise import Draws, normal_field
+from ccsr.method.noise import Draws, normal_field
 
 
 def test_pinned() -> None:

@@ -13,12 +13,12 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from ccsr.buffers import bands
-from ccsr.compat import Compat
 from ccsr.errors import ModelOutputError
+from ccsr.method.compat import Compat
+from ccsr.method.sampler import Evaluation, NoiseSchedule, sample
+from ccsr.method.timesteps import Trajectory
 from ccsr.networks import LatentControlNet, Moments, codec, denoise
 from ccsr.networks.tiled import TileSettings, count_tiles, run_tiled
-from ccsr.sampler import Evaluation, NoiseSchedule, sample
-from ccsr.timesteps import Trajectory
 
 
 @dataclass

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ccsr import resample
 from ccsr.buffers import bands, zeros
-from ccsr.color import Rows, fixed_bands
-from ccsr.compat import Compat
 from ccsr.errors import ModelOutputError, OptionError
+from ccsr.method.color import Rows, fixed_bands
+from ccsr.method.compat import Compat
 
 
 @dataclass

@@ -16,19 +16,19 @@ from PIL import Image
 from torch import Tensor
 
 from ccsr import images
-from ccsr.compat import COMPAT, Compat
 from ccsr.errors import ImageError, ModelOutputError, OptionError
-from ccsr.fitting import as_tensor, blend, finish, prepare
 from ccsr.log import get_logger
 from ccsr.method import Conditions, Networks, Settings, decode, restore
+from ccsr.method.compat import COMPAT, Compat
+from ccsr.method.noise import Draws
+from ccsr.method.processing import as_tensor, blend, finish, prepare
+from ccsr.method.sampler import Evaluation, NoiseSchedule
 from ccsr.networks import LatentControlNet, latent_factor
 from ccsr.networks.fast import accelerate
 from ccsr.networks.tiled import TileSettings, count_tiles
 from ccsr.networks.watch import Stage, watched
-from ccsr.noise import Draws
 from ccsr.options import UpscaleOptions, options_of
 from ccsr.plan import Plan, batches, is_out_of_memory, least_side, make_plan
-from ccsr.sampler import Evaluation, NoiseSchedule
 from ccsr.stability import StabilityMeter
 from ccsr.weights import Model, ModelDescription, encode_prompt, load_model, save_model
 
