@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ccsr.method.restoration import Conditions, Networks, Restored, Settings, decode, restore
+    from ccsr.method.restoration import Conditions, Networks, Restored, Restorer, Settings, restore
 
-__all__ = ["Conditions", "Networks", "Restored", "Settings", "decode", "restore"]
+__all__ = ["Conditions", "Networks", "Restored", "Restorer", "Settings", "restore"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,10 +3,10 @@
 What the pipeline runs on a user's picture, what `ccsr verify` replays with recorded draws.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import NamedTuple
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -15,10 +15,16 @@ from torch import Tensor
 from ccsr.buffers import bands
 from ccsr.errors import ModelOutputError
 from ccsr.method.compat import Compat
-from ccsr.method.sampler import Evaluation, NoiseSchedule, sample
+from ccsr.method.sampler import NoiseSchedule, SamplingStep, sample
 from ccsr.method.timesteps import Trajectory
 from ccsr.networks import LatentControlNet, Moments, codec, denoise
 from ccsr.networks.tiled import TileSettings, count_tiles, run_tiled
+
+Engine = Callable[[Tensor, int, Tensor, Tensor], Tensor]
+"""A `denoise` of a whole latent, by another engine than torch: (z_t, t, z_lq, embedding) to the output."""
+Draw = Callable[[str], Tensor]
+"""Standard normal tensors by name, (B, C, h, w); `posterior` has 2B rows where each guided row draws, those of the
+negative rows first."""
 
 
 @dataclass
@@ -31,8 +37,8 @@ class Networks:
     schedule: NoiseSchedule
     device: torch.device = torch.device("cpu")
     """Where they run; latents live there, pictures on the CPU."""
-    whole: Callable[[Tensor, int, Tensor, Tensor], Tensor] | None = None
-    """Another engine's `denoise` of a whole latent, (z_t, t, z_lq, embedding); tiles in step need the modules."""
+    engine: Engine | None = None
+    """Computes the denoiser in place of the modules where one tile is enough; tiles in step need the modules."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,101 @@ class Settings:
     start_from_lq: bool = True
 
 
+class Encoded(NamedTuple):
+    """The input picture as the networks see it."""
+
+    moments: Moments
+    z_lq: Tensor
+    """Scaled latent, (B, C, h, w), or (2B, C, h, w) where each guided row has a draw of its own."""
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """Encode, sample and decode with given networks, conditions and settings: the three steps by themselves."""
+
+    networks: Networks
+    conditions: Conditions
+    settings: Settings
+
+    def encode(self, lq_up: Tensor, draw: Draw) -> Encoded:
+        """The latent of the input.
+
+        `lq_up` is (B, 3, H, W) in 0..1 on the CPU, sides multiples of the latent factor; tiles of it go to the device.
+        """
+        vae, compat = self.networks.vae, self.settings.compat
+
+        def encode_tile(pictures: list[Tensor]) -> Tensor:
+            return torch.cat(codec.encode(vae, pictures[0].to(self.networks.device)), dim=1)
+
+        factor = Fraction(1, codec.latent_factor(vae))
+        encoded = run_tiled([vae.encoder], encode_tile, [lq_up], self.settings.encode_tiles, factor)
+        moments = Moments(*encoded.chunk(2, dim=1))
+        noise = draw("posterior").to(moments.mean.device) if compat.posterior_draws else None
+        return Encoded(moments, codec.draw_latent(vae, moments, noise))
+
+    def sample(self, encoded: Encoded, draw: Draw, on_step: Callable[[SamplingStep], None] | None = None) -> Tensor:
+        """The scaled latent of the result, (B, C, h, w) float32: the loop over the timesteps."""
+        z_lq = encoded.z_lq
+        return sample(
+            lambda z_t, t, is_first: self._predict(z_t, t, z_lq, is_first),
+            self.networks.schedule,
+            self.settings.trajectory,
+            z_lq[: len(encoded.moments.mean)] if self.settings.start_from_lq else None,
+            lambda name: draw(name).to(z_lq.device),
+            on_step,
+        )
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Pictures of scaled latents, (B, 3, H, W) float32 on the CPU, nominally 0..1, not clamped.
+
+        Raises:
+            ModelOutputError: they have values that are not finite.
+        """
+        vae = self.networks.vae
+        decoded = run_tiled(
+            [vae.decoder],
+            lambda latents: codec.decode(vae, latents[0]),
+            [latent],
+            self.settings.decode_tiles,
+            Fraction(codec.latent_factor(vae)),
+            device=torch.device("cpu"),
+        )
+        for top, bottom in bands(*decoded.shape[-2:]):
+            if not bool(torch.isfinite(decoded[..., top:bottom, :]).all()):
+                raise ModelOutputError("the network returned values that are not finite")
+        return decoded
+
+    def engine_for(self, height: int, width: int) -> Engine | None:
+        """What computes the denoiser for a latent of (height, width) in place of torch."""
+        return self.networks.engine if count_tiles(height, width, self.settings.denoise_tiles) == 1 else None
+
+    def _predict(self, z_t: Tensor, t: int, z_lq: Tensor, is_first: bool) -> Tensor:
+        """The denoiser's output for `z_t`, with classifier-free guidance, in tiles."""
+        networks, conditions = self.networks, self.conditions
+        guided = conditions.guided and (self.settings.compat.guided_start or not is_first)
+        batch = len(z_t)
+        if guided and conditions.negative is not None:
+            embedding = torch.cat([conditions.negative, conditions.positive]).repeat_interleave(batch, dim=0)
+            inputs = [torch.cat([z_t, z_t]), z_lq if len(z_lq) == 2 * batch else torch.cat([z_lq, z_lq])]
+        else:
+            # The published program takes the first row of everything here, which under guidance is the negative one.
+            unguided = conditions.negative if conditions.guided else conditions.positive
+            embedding = conditions.positive if unguided is None else unguided
+            inputs = [z_t, z_lq[:batch]]
+        engine = self.engine_for(*z_t.shape[-2:])
+
+        def evaluate(tiles: list[Tensor]) -> Tensor:
+            if engine:
+                return engine(tiles[0], t, tiles[1], embedding)
+            return denoise(networks.unet, networks.controlnet, tiles[0], t, tiles[1], embedding)
+
+        output = run_tiled([networks.unet, networks.controlnet], evaluate, inputs, self.settings.denoise_tiles)
+        if not guided:
+            return output
+        negative, positive = output.chunk(2)
+        return negative + conditions.guidance * (positive - negative)
+
+
 @dataclass
 class Restored:
     """All that came out on the way; latents are scaled."""
@@ -70,7 +171,6 @@ class Restored:
     latent: Tensor
     decoded: Tensor
     """(B, 3, H, W) float32, nominally 0..1, not clamped."""
-    seconds: dict[str, float]
 
 
 def restore(
@@ -78,114 +178,15 @@ def restore(
     lq_up: Tensor,
     conditions: Conditions,
     settings: Settings,
-    draw: Callable[[str], Tensor],
-    on_evaluation: Callable[[Evaluation], None] | None = None,
+    draw: Draw,
+    on_step: Callable[[SamplingStep], None] | None = None,
 ) -> Restored:
-    """Restore one enlarged picture, or a batch of one size.
-
-    Args:
-        lq_up: (B, 3, H, W) in 0..1 on the CPU, sides multiples of the latent factor; tiles of it go to the device.
-        draw: standard normal tensors by name, (B, C, h, w); `posterior` has 2B rows where each guided row draws, those
-            of the negative rows first.
+    """Restore one enlarged picture, or a batch of one size, `lq_up` (B, 3, H, W) in 0..1: see `Restorer`.
 
     Raises:
         ModelOutputError: the decoded picture has values that are not finite.
     """
-    vae, clock = networks.vae, _Clock()
-    factor = codec.latent_factor(vae)
-
-    def encode_tile(pictures: list[Tensor]) -> Tensor:
-        return torch.cat(codec.encode(vae, pictures[0].to(networks.device)), dim=1)
-
-    encoded = run_tiled([vae.encoder], encode_tile, [lq_up], settings.encode_tiles, Fraction(1, factor))
-    moments = Moments(*encoded.chunk(2, dim=1))
-    noise = draw("posterior").to(moments.mean.device) if settings.compat.posterior_draws else None
-    z_lq = codec.draw_latent(vae, moments, noise)
-    clock.lap("encode")
-
-    def predict(z_t: Tensor, t: int, first: bool) -> Tensor:
-        return _predict(networks, z_t, t, z_lq, conditions, settings, first)
-
-    def draw_here(name: str) -> Tensor:
-        return draw(name).to(z_lq.device)
-
-    latent = sample(
-        predict,
-        networks.schedule,
-        settings.trajectory,
-        z_lq[: len(lq_up)] if settings.start_from_lq else None,
-        draw_here,
-        on_evaluation,
-    )
-    clock.lap("denoise")
-    decoded = decode(networks, latent, settings)
-    clock.lap("decode")
-    return Restored(moments, z_lq, latent, decoded, clock.seconds)
-
-
-def decode(networks: Networks, latent: Tensor, settings: Settings) -> Tensor:
-    """Pictures of scaled latents, (B, 3, H, W) float32 on the CPU, not clamped; checked to be finite."""
-    vae = networks.vae
-    factor = Fraction(codec.latent_factor(vae))
-    decoded = run_tiled(
-        [vae.decoder],
-        lambda x: codec.decode(vae, x[0]),
-        [latent],
-        settings.decode_tiles,
-        factor,
-        device=torch.device("cpu"),
-    )
-    for top, bottom in bands(*decoded.shape[-2:]):
-        if not bool(torch.isfinite(decoded[..., top:bottom, :]).all()):
-            raise ModelOutputError("the network returned values that are not finite")
-    return decoded
-
-
-def _predict(
-    networks: Networks,
-    z_t: Tensor,
-    t: int,
-    z_lq: Tensor,
-    conditions: Conditions,
-    settings: Settings,
-    first: bool,
-) -> Tensor:
-    guided = conditions.guided and (settings.compat.guided_start or not first)
-    batch = len(z_t)
-    if guided and conditions.negative is not None:
-        embedding = torch.cat([conditions.negative, conditions.positive]).repeat_interleave(batch, dim=0)
-        inputs = [torch.cat([z_t, z_t]), z_lq if len(z_lq) == 2 * batch else torch.cat([z_lq, z_lq])]
-    else:
-        # The published program takes the first row of everything here, which under guidance is the negative one.
-        unguided = conditions.negative if conditions.guided else conditions.positive
-        embedding = conditions.positive if unguided is None else unguided
-        inputs = [z_t, z_lq[:batch]]
-
-    height, width = z_t.shape[-2:]
-    whole = networks.whole if count_tiles(height, width, settings.denoise_tiles) == 1 else None
-
-    def evaluate(tiles: list[Tensor]) -> Tensor:
-        if whole:
-            return whole(tiles[0], t, tiles[1], embedding)
-        return denoise(networks.unet, networks.controlnet, tiles[0], t, tiles[1], embedding)
-
-    output = run_tiled([networks.unet, networks.controlnet], evaluate, inputs, settings.denoise_tiles)
-    if not guided:
-        return output
-    negative, positive = output.chunk(2)
-    return negative + conditions.guidance * (positive - negative)
-
-
-class _Clock:
-    """Seconds between laps."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            torch.cuda.synchronize()  # a GPU is still at what it was asked for
-        now = time.perf_counter()
-        self.seconds[name] = now - self._last
-        self._last = now
+    restorer = Restorer(networks, conditions, settings)
+    encoded = restorer.encode(lq_up, draw)
+    latent = restorer.sample(encoded, draw, on_step)
+    return Restored(*encoded, latent, restorer.decode(latent))

@@ -87,8 +87,8 @@ def ddpm_step(schedule: NoiseSchedule, z_t: Tensor, x0: Tensor, t: int, previous
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """One call of the network, as `on_evaluation` sees it."""
+class SamplingStep:
+    """One evaluation of the network, as `on_step` sees it."""
 
     index: int
     t: int
@@ -103,7 +103,7 @@ def sample(
     trajectory: Trajectory,
     z_start: Tensor | None,
     draw: Callable[[str], Tensor],
-    on_evaluation: Callable[[Evaluation], None] | None = None,
+    on_step: Callable[[SamplingStep], None] | None = None,
 ) -> Tensor:
     """Run the chain; returns the last x0 estimate, (B, C, h, w) float32.
 
@@ -111,7 +111,7 @@ def sample(
         predict: network output for (z_t, t, first?), guidance included.
         z_start: latent that is noised to the first index (the low-quality picture's), or None to start from pure noise.
         draw: standard normal tensor for the name `start`, `renoise`, `step1`, `step2`...: the caller owns randomness.
-        on_evaluation: sees every evaluation; progress, intermediates and recorded values hang on it.
+        on_step: sees every evaluation; intermediates and recorded values hang on it.
 
     The step after the last evaluation is never computed: the estimate made there is the result (paper III-D).
     """
@@ -121,8 +121,8 @@ def sample(
     for i, t in enumerate(timesteps):
         output = predict(z_t, t, i == 0)
         x0 = predict_x0(schedule, z_t, output, t)
-        if on_evaluation:
-            on_evaluation(Evaluation(i, t, z_t, output, x0))
+        if on_step:
+            on_step(SamplingStep(i, t, z_t, output, x0))
         if i + 1 == len(timesteps):
             break
         if i == 0 and trajectory.renoise is not None:
