@@ -10,9 +10,9 @@ from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any, Self
 
-from ccsr.compat import COMPAT
 from ccsr.errors import OptionError
-from ccsr.timesteps import T_OF_STEPS, Trajectory, first_version_trajectory, nuts_trajectory, uniform_trajectory
+from ccsr.method.compat import COMPAT
+from ccsr.method.timesteps import T_OF_STEPS, Trajectory, first_version_trajectory, nuts_trajectory, uniform_trajectory
 
 ALL_DOORS = ("cli", "python", "http")
 LOCAL_DOORS = ("cli", "python")

@@ -15,8 +15,8 @@ from math import isqrt
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ccsr.buffers import RESIDENT
-from ccsr.compat import COMPAT
 from ccsr.errors import MemoryPlanError, OptionError
+from ccsr.method.compat import COMPAT
 from ccsr.options import UpscaleOptions
 
 if TYPE_CHECKING:

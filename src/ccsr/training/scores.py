@@ -8,12 +8,12 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ccsr.color import adain_color_fix, wavelet_color_fix
 from ccsr.data.pairs import Pair, enlarge
-from ccsr.features import SHIPPED, FeatureNetwork, load_features, perceptual_distance
+from ccsr.method.color import adain_color_fix, wavelet_color_fix
+from ccsr.method.sampler import NoiseSchedule, sample
+from ccsr.method.timesteps import nuts_trajectory
+from ccsr.metrics.features import SHIPPED, FeatureNetwork, load_features, perceptual_distance
 from ccsr.networks import codec
-from ccsr.sampler import NoiseSchedule, sample
-from ccsr.timesteps import nuts_trajectory
 from ccsr.training.loop import Evaluation
 from ccsr.training.losses import Predict, to_ycbcr
 from ccsr.training.networks import ModelInTraining

@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ccsr.data.pairs import Pair, enlarge
+from ccsr.method.timesteps import LAST
 from ccsr.networks import codec
-from ccsr.timesteps import LAST
 from ccsr.training.config import DenoiserLoss, LoopConfig, ModelConfig, Part, ValidationConfig
 from ccsr.training.loop import Draws, Evaluation, Player
 from ccsr.training.losses import Predict, paper_losses, plain_loss, published_losses

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from ccsr import buffers
-from ccsr.color import FIXES, adain_color_fix, fixed_bands, wavelet_color_fix
+from ccsr.method.color import FIXES, adain_color_fix, fixed_bands, wavelet_color_fix
 from conftest import GOLDEN
 
 
