@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ccsr.evaluate import Evaluation
 
 
+_PRESETS = ("ccsr", "osediff", "seesr", "stablesr")
+"""Those of `ccsr.metrics`, whose import would take the help a second; a test compares them."""
+
+
 def parser() -> Parser:
     """Folders, how to measure, and for `--run` the options of `ccsr upscale`."""
     made = Parser(
@@ -32,10 +36,10 @@ def parser() -> Parser:
     made.add_argument(
         "--preset",
         default="ccsr",
-        metavar="ccsr|osediff|seesr|stablesr",
+        metavar="|".join(_PRESETS),
         help="protocol of a paper: metrics and border (default: ccsr)",
     )
-    made.values["--preset"] = ("ccsr", "osediff", "seesr", "stablesr")
+    made.values["--preset"] = _PRESETS
     made.add_argument("--metrics", metavar="NAME,...", help="these instead of the preset's; all for every one there is")
     made.add_argument("--maps", metavar="FOLDER", help="write a stability map of each picture here")
     for flags, text in {

@@ -2,6 +2,6 @@
 
 from ccsr.pipeline.outputs import CCSROutput, Upscaled
 from ccsr.pipeline.pipeline import CCSRPipeline
-from ccsr.pipeline.placement import DTYPES
+from ccsr.weights.tensors import DTYPES
 
 __all__ = ["DTYPES", "CCSROutput", "CCSRPipeline", "Upscaled"]

@@ -8,8 +8,7 @@ import torch
 
 from ccsr.pipeline.lock import ReadWriteLock
 from ccsr.plan import Plan
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from ccsr.weights.tensors import DTYPES
 
 
 @contextmanager
