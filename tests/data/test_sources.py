@@ -10,6 +10,7 @@ from PIL import Image
 
 from ccsr.data.sources import Pictures, SourceConfig
 from ccsr.errors import ImageError, OptionError
+from ccsr.images import SUFFIXES
 from helpers import write_picture
 
 
@@ -28,6 +29,16 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_with_all_below_it(folder: Path) -> None:
     assert _names(SourceConfig(folder=str(folder))) == ["b.png", "a.jpg"]
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_every_kind_of_picture_is_read(suffix: str, tmp_path: Path) -> None:
+    pixels = np.full((8, 12, 3), 255, np.uint8)
+    picture = Image.fromarray(pixels).convert({".pbm": "1", ".pgm": "L"}.get(suffix, "RGB"))
+    picture.save(tmp_path / f"white{suffix.upper()}", Image.registered_extensions()[suffix])
+    gt, lq = Pictures.open([SourceConfig(folder=str(tmp_path))]).read(0)
+    assert lq is None
+    np.testing.assert_array_equal(gt, pixels)
 
 
 def test_a_list_and_its_first_entries(folder: Path) -> None:

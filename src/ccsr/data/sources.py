@@ -1,7 +1,8 @@
 """Where training pictures come from: folders, text lists, pairs of folders, tar shards; each read by its index.
 
-Pillow decodes here and not `ccsr.images`: workers are forked, which libvips' threads do not survive, and shards hand
-over bytes. Of a picture only its 8-bit RGB pixels are wanted, upright, in whatever RGB it has.
+Pillow decodes here and not `ccsr.images`, from which come the suffixes alone: workers are forked, which libvips'
+threads do not survive, and shards hand over bytes. Of a picture only its 8-bit RGB pixels are wanted, upright, in
+whatever RGB it has.
 """
 
 import csv
@@ -19,11 +20,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ccsr.errors import ImageError, OptionError
+from ccsr.images import MAX_PIXELS, SUFFIXES
 
-SUFFIXES = frozenset({".avif", ".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"})
-_FORMATS = ("AVIF", "PNG", "WEBP", "TIFF", "JPEG", "BMP")
-_LIMIT = 2**28
-"""Largest number of pixels, as in `ccsr.images`."""
+_FORMATS = ("AVIF", "PNG", "WEBP", "TIFF", "JPEG", "GIF", "BMP", "DIB", "PPM", "TGA")
+"""Pillow's names of the formats that `SUFFIXES` promise."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _decode(location: PictureLocation) -> np.ndarray:
                 file.seek(location.offset)
                 data = io.BytesIO(file.read(location.size))
             with Image.open(data, formats=_FORMATS) as picture:
-                if picture.width * picture.height > _LIMIT:
+                if picture.width * picture.height > MAX_PIXELS:
                     raise ImageError(f"{picture.width}x{picture.height} is too large", path=location.label)
                 upright = ImageOps.exif_transpose(picture)
                 if upright.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
