@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ccsr import buffers
 from ccsr.color import FIXES, adain_color_fix, fixed_bands, wavelet_color_fix
+from ccsr.images import buffers
 from conftest import GOLDEN
 
 

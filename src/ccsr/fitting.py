@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccsr import resample
-from ccsr.buffers import bands, zeros
 from ccsr.color import Rows, fixed_bands
 from ccsr.compat import Compat
 from ccsr.errors import ModelOutputError, OptionError
+from ccsr.images import resample
+from ccsr.images.buffers import bands, zeros
 
 
 @dataclass

@@ -12,9 +12,9 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
-from ccsr.buffers import bands
 from ccsr.compat import Compat
 from ccsr.errors import ModelOutputError
+from ccsr.images.buffers import bands
 from ccsr.networks import LatentControlNet, Moments, codec, denoise
 from ccsr.networks.tiled import TileSettings, count_tiles, run_tiled
 from ccsr.sampler import Evaluation, NoiseSchedule, sample

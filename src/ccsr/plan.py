@@ -14,9 +14,9 @@ from itertools import groupby, islice
 from math import isqrt
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ccsr.buffers import RESIDENT
 from ccsr.compat import COMPAT
 from ccsr.errors import MemoryPlanError, OptionError
+from ccsr.images.buffers import RESIDENT
 from ccsr.options import UpscaleOptions
 
 if TYPE_CHECKING:
