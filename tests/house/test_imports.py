@@ -10,8 +10,9 @@ import pytest
 import ccsr
 
 SRC = Path(ccsr.__file__).parent
-BASE = {"errors", "log", "version", "options", "timesteps"}
+BASE = {"atomic", "errors", "log", "options", "sqlite", "timesteps", "version"}
 ALLOWED: dict[str, set[str]] = {
+    "atomic": set(),
     "errors": set(),
     "log": set(),
     "version": set(),
@@ -53,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "jobs": {"images", "pipeline", "plan", "stability", "stability_map", "weights"},
     "evaluate": {"data", "images", "metrics", "stability", "stability_map"},
     "compare": {"data", "evaluate", "images", "metrics", "stability", "stability_map", "weights"},
-    "cluster": {"jobs"},
+    "cluster": {"images", "jobs"},
     "bench": {"images", "jobs", "networks", "pipeline", "plan", "weights"},
     "cli": {
         "bench",

@@ -11,15 +11,16 @@ are reached. Rules for what comes in:
 - Of several pages or frames the first is used; `Picture.warnings` says so.
 
 Modules: `formats` and `picture` say what there is; `read` and `write` do it, with `metadata` for what stands beside the
-pixels and `failures` for what goes wrong; `buffers` are arrays too large for memory, `resample` brings them to a size.
+pixels and `failures` for what goes wrong; `libvips` holds what that library has once for all threads; `buffers` are
+arrays too large for memory, `resample` brings them to a size. Any number of threads may read and write at once.
 """
 
 from ccsr.images.formats import FORMATS, MAX_PIXELS, SUFFIXES, output_suffix
 from ccsr.images.picture import Header, Picture
 from ccsr.images.read import load, read_header
-from ccsr.images.write import save, sweep, to_uint8
+from ccsr.images.write import save, to_uint8
 
 __all__ = [
-    "FORMATS", "MAX_PIXELS", "SUFFIXES", "Header", "Picture", "load", "output_suffix", "read_header", "save", "sweep",
+    "FORMATS", "MAX_PIXELS", "SUFFIXES", "Header", "Picture", "load", "output_suffix", "read_header", "save",
     "to_uint8",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Whatever the libraries raise, as one line that names the file."""
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,28 +11,36 @@ from PIL import Image, UnidentifiedImageError
 
 from ccsr.errors import ImageError
 from ccsr.images.formats import READABLE
+from ccsr.images.libvips import reason
 
-turn = threading.RLock()
-"""libvips has one text of errors for all threads: whoever reads or writes a file takes a turn."""
+_filters = threading.Lock()
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Inside, nothing is warned of. One thread at a time: Python has one list of filters for all of them."""
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager
 def named(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever the libraries raise into one line that names the file."""
-    hint = None
-    turn.acquire()
+    """Turn what the libraries and the system raise into one line that names the file.
+
+    Errors that only our own code can make pass through: a bug must not look like a damaged file.
+    """
+    if "\0" in str(path):
+        raise ImageError(f"{what}: embedded null byte", path=path)
     try:
-        # What an earlier file left there would be told of this one.
-        pyvips.vips_lib.vips_error_clear()
         yield
     except ImageError:
         raise
     except pyvips.Error as error:
-        lines = [line.strip() for line in (error.detail or "").splitlines() if line.strip()]
-        reason = lines[0] if lines else "the library gives no reason"
-        if what == "cannot be read":
-            hint = "damaged, incomplete or unusual; another program may save it as PNG"
-        raise ImageError(f"{what}: {reason}", path=path, hint=hint) from error
+        hint = (
+            "damaged, incomplete or unusual; another program may save it as PNG" if what == "cannot be read" else None
+        )
+        raise ImageError(f"{what}: {reason(error)}", path=path, hint=hint) from error
     except MemoryError as error:
         raise ImageError(f"{what}: it does not fit into memory", path=path) from error
     except Image.DecompressionBombError as error:
@@ -42,7 +51,3 @@ def named(path: Path, what: str) -> Iterator[None]:
         raise ImageError("not a picture in a known format", path=path, hint=READABLE) from error
     except OSError as error:
         raise ImageError(f"{what}: {error.strerror or error}", path=path) from error
-    except (ValueError, SyntaxError) as error:
-        raise ImageError(f"{what}: {error}", path=path) from error
-    finally:
-        turn.release()

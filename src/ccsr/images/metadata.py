@@ -4,11 +4,11 @@ import io
 import os
 import re
 import struct
-import warnings
 from typing import IO
 
 from PIL import Image
 
+from ccsr.images.failures import unwarned
 from ccsr.log import get_logger
 
 _log = get_logger("images")
@@ -51,8 +51,7 @@ def described(file: IO[bytes], offset: int = 8) -> bytes | None:
     source, target = Image.Exif(), Image.Exif()
     target.endian = "<"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with unwarned():
             source.load_from_fp(file)
             for tag in _DESCRIPTIVE:
                 if tag in source:

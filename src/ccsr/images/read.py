@@ -1,7 +1,7 @@
 """Files to pictures; the package's docstring has the rules."""
 
 import stat
-import warnings
+import struct
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,23 +11,18 @@ from PIL import Image
 
 from ccsr.errors import ImageError, TooLargeError
 from ccsr.images.buffers import bands, zeros
-from ccsr.images.failures import named
+from ccsr.images.failures import named, unwarned
 from ccsr.images.formats import MAX_PIXELS, sniff
+from ccsr.images.libvips import attributed
 from ccsr.images.metadata import described, upright_exif, upright_xmp
 from ccsr.images.picture import DEFAULT_DENSITY, Header, Picture
 
 _LOADERS = {"png": "pngload", "jpeg": "jpegload", "webp": "webpload", "tiff": "tiffload", "avif": "heifload",
             "gif": "gifload"}  # fmt: skip
 _PILLOW = {"bmp": "BMP", "tga": "TGA", "pnm": "PPM"}
+_PILLOW_RAISES = (EOFError, LookupError, SyntaxError, TypeError, ValueError, struct.error)
+"""What Pillow's decoders raise on damaged bytes, beside OSError."""
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float64}
-
-# The decoders that libvips itself does not trust stay shut, for formats that are meant to be read, too.
-pyvips.block_untrusted_set(True)
-# Nothing is computed twice here: a cache would only keep pixels and open files alive.
-pyvips.cache_set_max(0)
-# The AVIF encoder divides a picture by the number of threads, and its bytes depend on the division: one number for all
-# machines.
-pyvips.concurrency_set(4)
 
 
 def read_header(path: Path, max_pixels: int = MAX_PIXELS) -> Header:
@@ -37,7 +32,7 @@ def read_header(path: Path, max_pixels: int = MAX_PIXELS) -> Header:
         ImageError: not a picture, a format that is not read, or more pixels than `max_pixels`.
     """
     with named(path, "cannot be read"):
-        return _open(path, max_pixels)[1]
+        return attributed(lambda: _open(path, max_pixels)[1])
 
 
 def load(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -48,46 +43,50 @@ def load(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
             floating point values that are not finite or far outside 0..1.
     """
     with named(path, "cannot be read"):
-        image, header = _open(path, max_pixels)
-        notes = []
-        if _meta(image, "n-pages", 1) > 1:
-            notes.append(f"only the first of {image.get('n-pages')} pages or frames is used")
-        icc = _meta(image, "icc-profile-data")
-        if image.interpretation == "cmyk":
-            # 16 bits whatever the depth, so that the conversion adds no rounding of its own.
-            image = image.icc_transform(
-                "srgb", embedded=True, input_profile="cmyk", depth=16, intent="relative", black_point_compensation=True
-            )
-            notes.append("converted from CMYK to sRGB" + ("" if icc else " without a profile: colours are a guess"))
-            icc = None
-        elif image.interpretation in ("lab", "labs", "labq", "lch", "xyz", "yxy", "hsv"):
-            image = image.colourspace("rgb16" if header.depth == 16 else "srgb")
-            icc = None
-        if icc and not _profile_fits(icc, header.gray):
-            notes.append("its colour profile is not for this kind of picture and was left out")
-            icc = None
-        channels = _upright(_channels(image, path, notes), _meta(image, "orientation", 1))
-        planes = channels.shape[2]
-        rgb = _gathered(channels, [0, 0, 0] if planes < 3 else [0, 1, 2])
-        alpha = _gathered(channels, [planes - 1])[..., 0] if planes in (2, 4) else None
-        if alpha is not None:
-            _fill_hidden(rgb, alpha)
-        if header.format == "tiff":
-            # Spread over directories there, where libvips does not look for it.
-            with path.open("rb") as file:
-                exif = described(file)
-        else:
-            exif = _meta(image, "exif-data")
-        xmp = _meta(image, "xmp-data")
-        # One pixel per millimetre is what libvips says when the file says nothing.
-        known = (image.xres, image.yres) != (1, 1)
-        return Picture(
-            rgb, alpha, header.depth, header.gray, header.format, icc,
-            exif=upright_exif(exif) if exif else None,
-            xmp=upright_xmp(xmp) if xmp else None,
-            density=(image.xres, image.yres) if known else (DEFAULT_DENSITY, DEFAULT_DENSITY),
-            warnings=notes,
-        )  # fmt: skip
+        return attributed(lambda: _load(path, max_pixels))
+
+
+def _load(path: Path, max_pixels: int) -> Picture:
+    image, header = _open(path, max_pixels)
+    notes = []
+    if _meta(image, "n-pages", 1) > 1:
+        notes.append(f"only the first of {image.get('n-pages')} pages or frames is used")
+    icc = _meta(image, "icc-profile-data")
+    if image.interpretation == "cmyk":
+        # 16 bits whatever the depth, so that the conversion adds no rounding of its own.
+        image = image.icc_transform(
+            "srgb", embedded=True, input_profile="cmyk", depth=16, intent="relative", black_point_compensation=True
+        )
+        notes.append("converted from CMYK to sRGB" + ("" if icc else " without a profile: colours are a guess"))
+        icc = None
+    elif image.interpretation in ("lab", "labs", "labq", "lch", "xyz", "yxy", "hsv"):
+        image = image.colourspace("rgb16" if header.depth == 16 else "srgb")
+        icc = None
+    if icc and not _profile_fits(icc, header.gray):
+        notes.append("its colour profile is not for this kind of picture and was left out")
+        icc = None
+    channels = _upright(_channels(image, path, notes), _meta(image, "orientation", 1))
+    planes = channels.shape[2]
+    rgb = _gathered(channels, [0, 0, 0] if planes < 3 else [0, 1, 2])
+    alpha = _gathered(channels, [planes - 1])[..., 0] if planes in (2, 4) else None
+    if alpha is not None:
+        _fill_hidden(rgb, alpha)
+    if header.format == "tiff":
+        # Spread over directories there, where libvips does not look for it.
+        with path.open("rb") as file:
+            exif = described(file)
+    else:
+        exif = _meta(image, "exif-data")
+    xmp = _meta(image, "xmp-data")
+    # One pixel per millimetre is what libvips says when the file says nothing.
+    known = (image.xres, image.yres) != (1, 1)
+    return Picture(
+        rgb, alpha, header.depth, header.gray, header.format, icc,
+        exif=upright_exif(exif) if exif else None,
+        xmp=upright_xmp(xmp) if xmp else None,
+        density=(image.xres, image.yres) if known else (DEFAULT_DENSITY, DEFAULT_DENSITY),
+        warnings=notes,
+    )  # fmt: skip
 
 
 def _open(path: Path, max_pixels: int) -> tuple[Any, Header]:
@@ -123,11 +122,14 @@ def _check_size(width: int, height: int, path: Path, max_pixels: int) -> None:
 
 
 def _through_pillow(file: IO[bytes], decoder: str, path: Path, max_pixels: int) -> Any:
-    with warnings.catch_warnings():
-        # Pillow has a limit of its own; ours is checked before any pixel is read.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        picture: Image.Image = Image.open(file, formats=[decoder])
-    _check_size(*picture.size, path, max_pixels)
+    try:
+        with unwarned():
+            # Pillow has a limit of its own; ours is checked before any pixel is read.
+            picture: Image.Image = Image.open(file, formats=[decoder])
+        _check_size(*picture.size, path, max_pixels)
+        picture.load()
+    except _PILLOW_RAISES as error:
+        raise ImageError(f"cannot be read: {error}", path=path) from error
     fine = picture.mode in ("I", "I;16", "I;16B")
     if fine:
         picture = picture.convert("I")

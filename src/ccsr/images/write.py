@@ -1,32 +1,20 @@
 """Pictures to files, whole under their names or not at all."""
 
 import os
-import secrets
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pyvips
 
+from ccsr import atomic
 from ccsr.errors import ImageError
 from ccsr.images.buffers import bands, zeros
 from ccsr.images.failures import named
 from ccsr.images.formats import FORMATS, max_side
+from ccsr.images.libvips import attributed
 from ccsr.images.metadata import add_exif
 from ccsr.images.picture import Picture
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-_PART = ".ccsr-part"
-"""End of the name that a file has until it is whole."""
-_YOUNG = 1.0
-"""Seconds."""
 
 
 def save(picture: Picture, path: Path, *, quality: int = 95, depth: str = "auto", strip_metadata: bool = False) -> None:
@@ -42,6 +30,8 @@ def save(picture: Picture, path: Path, *, quality: int = 95, depth: str = "auto"
         depth: `auto` (the picture's), `8` or `16`.
         strip_metadata: leave out EXIF, XMP and the colour profile.
 
+    AVIF's bytes depend on how many threads libvips has: the programs settle that, see `libvips.set_up_program`.
+
     Raises:
         ImageError: a suffix that is not written, too large for the format, values that are not finite, disk or rights.
     """
@@ -56,8 +46,15 @@ def save(picture: Picture, path: Path, *, quality: int = 95, depth: str = "auto"
     pixels = _pixels(picture, kind, depth)
     if pixels is None:
         raise ImageError("the result has values that are not finite", path=path)
-    with named(path, "cannot be written"), _whole(path) as file:
-        _encode(picture, pixels, kind, quality, strip_metadata, file)
+
+    def write() -> None:
+        if path.is_dir():
+            raise ImageError("cannot be written: is a folder", path=path)
+        with atomic.file(path) as file:
+            _encode(picture, pixels, kind, quality, strip_metadata, file)
+
+    with named(path, "cannot be written"):
+        attributed(write)
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:
@@ -92,7 +89,7 @@ def _pixels(picture: Picture, kind: str, depth: str) -> np.ndarray | None:
 def _encode(
     picture: Picture, pixels: np.ndarray, kind: str, quality: int, strip_metadata: bool, file: IO[bytes]
 ) -> None:
-    """Write a file: `pixels` are those of `_pixels`, the picture gives what stands beside them."""
+    """Fill a new file: `pixels` are those of `_pixels`, the picture gives what stands beside them."""
     fine, gray = pixels.dtype == np.uint16, pixels.shape[2] < 3
     meaning = ("grey16" if fine else "b-w") if gray else ("rgb16" if fine else "srgb")
     image = pyvips.Image.new_from_array(pixels).copy(
@@ -110,68 +107,26 @@ def _encode(
         if picture.icc:
             # Left out by libvips itself where it is a grey profile and the format makes RGB of grey.
             image.set_type(pyvips.GValue.blob_type, "icc-profile-data", picture.icc)
-    target = pyvips.Target.new_to_descriptor(file.fileno())
-    if kind == "png":
-        image.pngsave_target(target, keep=keep)
-    elif kind == "jpeg":
-        image.jpegsave_target(target, keep=keep, Q=quality)
-    elif kind == "webp":
-        image.webpsave_target(target, keep=keep, Q=quality, lossless=quality == 100, smart_subsample=True)
-    elif kind == "avif":
-        image.heifsave_target(
-            target, keep=keep, compression="av1", Q=quality, lossless=quality == 100, bitdepth=10 if fine else 8,
-            effort=2,
-        )  # fmt: skip
-    else:
-        large = pixels.nbytes > 2**32 - 2**24
-        image.tiffsave_target(target, keep=keep, compression="deflate", predictor="horizontal", bigtiff=large)
-        if picture.exif and not strip_metadata:
-            add_exif(file, picture.exif)
+    options: dict[str, Any] = {
+        "png": {},
+        "jpeg": {"Q": quality},
+        "webp": {"Q": quality, "lossless": quality == 100, "smart_subsample": True},
+        "avif": {"compression": "av1", "Q": quality, "lossless": quality == 100, "bitdepth": 10 if fine else 8,
+                 "effort": 2},
+        "tiff": {"compression": "deflate", "predictor": "horizontal", "bigtiff": pixels.nbytes > 2**32 - 2**24},
+    }[kind]  # fmt: skip
+    saver = getattr(image, f"{'heif' if kind == 'avif' else kind}save_target")
+    try:
+        saver(pyvips.Target.new_to_descriptor(file.fileno()), keep=keep, **options)
+    except pyvips.Error:
+        # libvips keeps the system's reason, such as a full disk, to itself: the system is asked again.
+        for _ in range(2):
+            os.write(file.fileno(), bytes(2**16))
+        raise
+    if kind == "tiff" and picture.exif and not strip_metadata:
+        add_exif(file, picture.exif)
 
 
 def _quantised(values: np.ndarray, peak: int) -> np.ndarray:
     rounded: np.ndarray = np.rint(np.clip(values, 0, 1) * np.float32(peak))
     return rounded
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, under a hidden name first: whoever looks sees the old file or the whole new one."""
-    if path.is_dir():
-        raise ImageError("cannot be written: is a folder", path=path)
-    temporary = path.parent / f".{secrets.token_hex(8)}{_PART}"
-    try:
-        # "x" and not tempfile: the result gets the rights that the user's umask gives to any new file.
-        with temporary.open("x+b") as file:
-            # Unlocked by the system however this ends, so that `sweep` can tell what a killed process left.
-            if fcntl:
-                with suppress(OSError):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            try:
-                yield file
-            except pyvips.Error:
-                # libvips keeps the system's reason, such as a full disk, to itself: the system is asked again.
-                for _ in range(2):
-                    os.write(file.fileno(), bytes(2**16))
-                raise
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        # After a success it is gone already; after anything else, Ctrl-C included, nothing is left.
-        temporary.unlink(missing_ok=True)
-
-
-def sweep(folder: Path) -> int:
-    """Remove what processes that were killed while writing left in `folder`; returns how many files that was."""
-    if not fcntl:
-        return 0
-    swept = 0
-    for part in folder.glob(f".*{_PART}"):
-        with suppress(OSError), part.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            # A writer's file is younger than this between its first byte and its lock.
-            if time.time() - os.fstat(file.fileno()).st_mtime > _YOUNG:
-                part.unlink()
-                swept += 1
-    return swept
