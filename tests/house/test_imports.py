@@ -15,6 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "atomic": set(),
     "errors": set(),
     "log": set(),
+    "sqlite": set(),
     "version": set(),
     "timesteps": {"errors"},
     "options": {"errors", "compat"},
