@@ -1,7 +1,7 @@
 """Where training pictures come from: folders, text lists, pairs of folders, tar shards; each read by its index.
 
-Pillow decodes here and not `ccsr.images`: workers are forked, which libvips' threads do not survive, and shards hand
-over bytes. Of a picture only its 8-bit RGB pixels are wanted, upright, in whatever RGB it has.
+Pillow decodes here and not libvips: workers are forked, which libvips' threads do not survive, and shards hand over
+bytes. Of a picture only its 8-bit RGB pixels are wanted, upright, in whatever RGB it has.
 """
 
 import csv
@@ -10,7 +10,6 @@ import io
 import os
 import tarfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -18,12 +17,12 @@ from typing import IO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from ccsr import atomic
 from ccsr.errors import ImageError, OptionError
+from ccsr.images import MAX_PIXELS, SUFFIXES
 
-SUFFIXES = frozenset({".avif", ".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"})
-_FORMATS = ("AVIF", "PNG", "WEBP", "TIFF", "JPEG", "BMP")
-_LIMIT = 2**28
-"""Largest number of pixels, as in `ccsr.images`."""
+_FORMATS = ("AVIF", "PNG", "WEBP", "TIFF", "JPEG", "BMP", "DIB", "GIF", "TGA", "PPM")
+"""Pillow's names of all formats that `SUFFIXES` stand for."""
 
 
 @dataclass(frozen=True)
@@ -106,16 +105,12 @@ class Pictures(Sequence[Entry]):
         file = self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
         if not file.exists():
             decoded = _decode(entry)
-            part = file.with_name(f".{file.stem}.{os.getpid()}.npy")
             try:
                 self.cache.mkdir(parents=True, exist_ok=True)
-                np.save(part, decoded)
-                part.replace(file)
+                with atomic.file(file) as out:
+                    np.save(out, decoded)
             except OSError:  # a full disk costs time here, not the run
                 return decoded
-            finally:
-                with suppress(OSError):
-                    part.unlink(missing_ok=True)
         mapped: np.ndarray = np.load(file, mmap_mode="r")
         return mapped
 
@@ -211,7 +206,7 @@ def _decode(entry: Entry) -> np.ndarray:
                 file.seek(entry.offset)
                 data = io.BytesIO(file.read(entry.size))
             with Image.open(data, formats=_FORMATS) as picture:
-                if picture.width * picture.height > _LIMIT:
+                if picture.width * picture.height > MAX_PIXELS:
                     raise ImageError(f"{picture.width}x{picture.height} is too large", path=entry.label)
                 upright = ImageOps.exif_transpose(picture)
                 if upright.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
