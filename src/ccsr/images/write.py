@@ -107,17 +107,17 @@ def _encode(
         if picture.icc:
             # Left out by libvips itself where it is a grey profile and the format makes RGB of grey.
             image.set_type(pyvips.GValue.blob_type, "icc-profile-data", picture.icc)
-    options: dict[str, Any] = {
+    options: dict[str, dict[str, Any]] = {
         "png": {},
         "jpeg": {"Q": quality},
         "webp": {"Q": quality, "lossless": quality == 100, "smart_subsample": True},
         "avif": {"compression": "av1", "Q": quality, "lossless": quality == 100, "bitdepth": 10 if fine else 8,
                  "effort": 2},
         "tiff": {"compression": "deflate", "predictor": "horizontal", "bigtiff": pixels.nbytes > 2**32 - 2**24},
-    }[kind]  # fmt: skip
+    }  # fmt: skip
     saver = getattr(image, f"{'heif' if kind == 'avif' else kind}save_target")
     try:
-        saver(pyvips.Target.new_to_descriptor(file.fileno()), keep=keep, **options)
+        saver(pyvips.Target.new_to_descriptor(file.fileno()), keep=keep, **options[kind])
     except pyvips.Error:
         # libvips keeps the system's reason, such as a full disk, to itself: the system is asked again.
         for _ in range(2):

@@ -18,7 +18,7 @@ from ccsr.log import get_logger
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan
 from ccsr.stability import StabilityMeter
-from ccsr.stability_map import map_paths, save_maps
+from ccsr.stability.maps import map_paths, save_maps
 
 log = get_logger(__name__)
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ccsr import images
 from ccsr.stability import StabilityMeter
-from ccsr.stability_map import coloured
+from ccsr.stability.maps import coloured
 
 
 def spread_of(samples: Sequence[Path]) -> np.ndarray:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ccsr import atomic
 from ccsr.errors import OptionError, WeightsError
+from ccsr.method.sampler import NoiseSchedule
 from ccsr.networks import NANO, SD21, LatentControlNet, denoise
-from ccsr.sampler import NoiseSchedule
 from ccsr.training.config import ModelConfig, Part
 from ccsr.weights import find_folder, load_model, pack_networks
 from ccsr.weights.files import read_json

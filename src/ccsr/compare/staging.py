@@ -12,7 +12,7 @@ from ccsr.data.pairing import pair
 
 
 @dataclass(frozen=True)
-class Pictures:
+class StagedPictures:
     """Staged copies; names are those of the ground truth, with `__` for folders."""
 
     inputs: dict[str, Path]
@@ -27,7 +27,7 @@ class Pictures:
         return next(iter(self.truths.values())).parent
 
 
-def stage(lq: Path, gt: Path, limit: int | None, output: Path) -> Pictures:
+def stage(lq: Path, gt: Path, limit: int | None, output: Path) -> StagedPictures:
     """Copies in `output/inputs` and `output/truths`.
 
     Many programs read PNG alone, and every program shall get the same bytes. What is unchanged since an earlier call
@@ -51,7 +51,7 @@ def stage(lq: Path, gt: Path, limit: int | None, output: Path) -> Pictures:
         for path in set(folder.iterdir()) - set(kept.values()):
             path.unlink()
     headers = {name: images.read_header(path) for name, path in truths.items()}
-    return Pictures(inputs, truths, {n: (h.width, h.height) for n, h in headers.items()})
+    return StagedPictures(inputs, truths, {n: (h.width, h.height) for n, h in headers.items()})
 
 
 def _differs(source: Path, copy: Path) -> bool:

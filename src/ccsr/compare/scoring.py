@@ -57,7 +57,7 @@ class Scores:
         return (high, low) if metric.direction == "higher" else (low, high)
 
 
-def measure(
+def score(
     results: Path,
     truths: Path,
     protocol: Protocol,

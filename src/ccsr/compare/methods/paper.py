@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ccsr.compare.methods.base import Job, Made, Method
+from ccsr.compare.methods.base import Method, MethodJob, MethodResult
 from ccsr.errors import CCSRError, OptionError
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnlyPrinted(Method):
+class PaperOnly(Method):
     """What the paper prints, where neither program nor results are at hand."""
 
     is_expected: ClassVar[bool] = False
@@ -18,6 +18,6 @@ class OnlyPrinted(Method):
         if not self.paper:
             raise OptionError(f"{self.name} has no row", hint="paper: CCSR-S1")
 
-    def make(self, job: Job) -> Made:
+    def make(self, job: MethodJob) -> MethodResult:
         """Nothing is made."""
         raise CCSRError("not available")

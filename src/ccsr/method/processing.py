@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccsr.color import Rows, fixed_bands
-from ccsr.compat import Compat
 from ccsr.errors import ModelOutputError, OptionError
 from ccsr.images import resample
 from ccsr.images.buffers import bands, zeros
+from ccsr.method.color import Rows, fixed_bands
+from ccsr.method.compat import Compat
 
 
 @dataclass
-class Prepared:
+class Preprocessed:
     """The networks' input and how to get back from it."""
 
     lq_up: np.ndarray
@@ -25,7 +25,7 @@ class Prepared:
     warnings: list[str] = field(default_factory=list)
 
 
-def prepare(
+def preprocess(
     picture: np.ndarray,
     width: int,
     height: int,
@@ -33,7 +33,7 @@ def prepare(
     minimum: int | None,
     compat: Compat,
     multiple: int,
-) -> Prepared:
+) -> Preprocessed:
     """Enlarge to the size that is computed and pad to multiples; or resize as a published program does.
 
     `picture` is float (H, W, 3) in 0..1, the output (width, height), at `work` (width, height) in the networks;
@@ -45,7 +45,7 @@ def prepare(
     if compat.fit == "pad":
         lq_up = resample.padded(picture, *work, multiple)
         warning = f"processed at {work[0]}x{work[1]}, the model's minimum, and reduced"
-        return Prepared(lq_up, *work, [warning] if minimum and min(width, height) < minimum else [])
+        return Preprocessed(lq_up, *work, [warning] if minimum and min(width, height) < minimum else [])
     levels = (picture * 255).round().astype(np.uint8)
     if compat.fit == "eights":
         scale = width / picture.shape[1]
@@ -54,10 +54,12 @@ def prepare(
         levels = resample.published_resizes(levels, int(scale), minimum or 8)
     else:
         levels = resample.first_version_resizes(levels, width, height, minimum or 64)
-    return Prepared(levels.astype(np.float32) / 255, levels.shape[1], levels.shape[0])
+    return Preprocessed(levels.astype(np.float32) / 255, levels.shape[1], levels.shape[0])
 
 
-def finish(decoded: Tensor, prepared: Prepared, color_fix: str, width: int, height: int, compat: Compat) -> np.ndarray:
+def postprocess(
+    decoded: Tensor, prepared: Preprocessed, color_fix: str, width: int, height: int, compat: Compat
+) -> np.ndarray:
     """Crop, fix colours against the networks' input, and bring to the output size: float32 (H, W, 3) in 0..1.
 
     `decoded` is (1, 3, H, W), nominally 0..1, not clamped.

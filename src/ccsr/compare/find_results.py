@@ -13,7 +13,7 @@ from ccsr.images import SUFFIXES
 _NUMBER = re.compile(r"_(\d+)$")
 
 
-def find_outputs(folder: Path, names: Iterable[str], pattern: str | None = None) -> list[dict[str, Path]]:
+def find_results(folder: Path, names: Iterable[str], pattern: str | None = None) -> list[dict[str, Path]]:
     """Results below `folder`: for each run, the file of each name (a name that is missing is absent).
 
     A file belongs to a name if it is called so, or so but for its folders, for what sets add (`_x4`, `_SR`), or for a

@@ -5,13 +5,18 @@ import pytest
 import torch
 from PIL import Image
 
-from ccsr.color import FIXES, adain_color_fix, fixed_bands, wavelet_color_fix
 from ccsr.images import buffers
+from ccsr.method.color import FIXES, adain_color_fix, fixed_bands, wavelet_color_fix
+from ccsr.options import COLOR_FIXES
 from conftest import GOLDEN
 
 
 def _read(name: str) -> torch.Tensor:
     return torch.from_numpy(np.asarray(Image.open(GOLDEN / "color" / f"{name}.png"))).permute(2, 0, 1)[None] / 255
+
+
+def test_there_are_as_many_as_the_option_offers() -> None:
+    assert tuple(FIXES) == COLOR_FIXES
 
 
 @pytest.mark.parametrize("name", ["adain", "wavelet"])

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ccsr.compare import processes, worker
-from ccsr.compare.methods.base import Cost, Job, Made
+from ccsr.compare import processes, worker_program
+from ccsr.compare.methods.base import Cost, MethodJob, MethodResult
 
-PROGRAM = Path(worker.__file__)
+PROGRAM = Path(worker_program.__file__)
 
 
-def make_with_worker(job: Job, settings: Mapping[str, Any], python: str | Path | None = None) -> Made:
-    """Results of what is missing, by `worker.py` under `python` (this one's interpreter by default).
+def make_with_worker(job: MethodJob, settings: Mapping[str, Any], python: str | Path | None = None) -> MethodResult:
+    """Results of what is missing, by `worker_program.py` under `python` (this one's interpreter by default).
 
     Raises:
         CCSRError: the worker ended early; its last line is the reason.
     """
     missing = job.missing()
-    made = Made()
+    made = MethodResult()
     if not missing:
         return made
     job.results.mkdir(parents=True, exist_ok=True)
@@ -43,16 +43,11 @@ def make_with_worker(job: Job, settings: Mapping[str, Any], python: str | Path |
         [str(python or sys.executable), str(PROGRAM)],
         job.log,
         stdin=json.dumps({"threads": job.threads, **settings, "pictures": pictures}),
-        environment=limited(job.threads),
+        environment=processes.thread_limits(job.threads),
         on_line=listen,
     )
     made.cost = Cost(made.cost.load, *_first(seconds), peak_bytes=ended.peak_bytes)
     return made
-
-
-def limited(threads: int | None) -> dict[str, str]:
-    """Environment that holds numeric libraries to a number of threads."""
-    return {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)} if threads else {}
 
 
 def _first(seconds: list[float]) -> tuple[float | None, list[float]]:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from ccsr.sampler import NoiseSchedule, add_noise, ddpm_step, predict_x0, sample, training_target
-from ccsr.timesteps import nuts_trajectory, uniform_trajectory
+from ccsr.method.sampler import NoiseSchedule, add_noise, ddpm_step, predict_x0, sample, training_target
+from ccsr.method.timesteps import nuts_trajectory, uniform_trajectory
 
 SCHEDULE = NoiseSchedule.scaled_linear()
 

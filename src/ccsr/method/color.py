@@ -20,7 +20,7 @@ Rows = Callable[[int, int], Tensor]
 """(first row, row after the last) to these rows of a picture, (1, 3, rows, W)."""
 
 
-class Moments(NamedTuple):
+class ChannelStatistics(NamedTuple):
     """Mean and deviation of each channel, float32 (B, 3, 1, 1); the deviation is the root of the unbiased variance
     plus 1e-5."""
 
@@ -28,7 +28,7 @@ class Moments(NamedTuple):
     deviation: Tensor
 
 
-def moments(pieces: Iterable[Tensor]) -> Moments:
+def channel_statistics(pieces: Iterable[Tensor]) -> ChannelStatistics:
     """Of a picture that comes in pieces (B, 3, h, w); sums are taken in float64."""
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for piece in pieces:
@@ -38,12 +38,12 @@ def moments(pieces: Iterable[Tensor]) -> Moments:
         squares = squares + values.square().sum((2, 3), keepdim=True)
     mean = total / count
     variance = (squares / count - mean**2).clamp(min=0) * (count / (count - 1) if count > 1 else torch.nan)
-    return Moments(mean.float(), (variance + 1e-5).sqrt().float())
+    return ChannelStatistics(mean.float(), (variance + 1e-5).sqrt().float())
 
 
 def adain_color_fix(content: Tensor, style: Tensor) -> Tensor:
     """Give each channel of `content` the mean and deviation of `style`; not clamped."""
-    return _matched(content, *(moments(x[:, :, top:bottom] for top, bottom in bands(*x.shape[2:]))
+    return _matched(content, *(channel_statistics(x[:, :, top:bottom] for top, bottom in bands(*x.shape[2:]))
                                for x in (content, style)))  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def wavelet_color_fix(content: Tensor, style: Tensor) -> Tensor:
     return content + _coarse(style - content)
 
 
-def _matched(content: Tensor, own: Moments, wanted: Moments) -> Tensor:
+def _matched(content: Tensor, own: ChannelStatistics, wanted: ChannelStatistics) -> Tensor:
     return (content - own.mean) / own.deviation * wanted.deviation + wanted.mean
 
 
@@ -78,7 +78,9 @@ FIXES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def fixed_bands(name: str, content: Rows, style: Rows, height: int, width: int) -> Iterator[tuple[int, int, Tensor]]:
     """The fix of that name band by band, each as (first row, row after the last, (1, 3, rows, W)); not clamped."""
     pieces = bands(height, width)
-    own, wanted = (moments(rows(*piece) for piece in pieces) if name == "adain" else None for rows in (content, style))
+    own, wanted = (
+        channel_statistics(rows(*piece) for piece in pieces) if name == "adain" else None for rows in (content, style)
+    )
     for top, bottom in pieces:
         if own and wanted:
             yield top, bottom, _matched(content(top, bottom), own, wanted)

@@ -1,4 +1,4 @@
-"""A table in the forms that people paste: terminal, Markdown, CSV and LaTeX."""
+"""A table in the formats that people paste: terminal, Markdown, CSV and LaTeX."""
 
 import csv
 import io

@@ -10,7 +10,7 @@ from torch.nn.functional import max_pool2d, relu
 
 from ccsr.errors import WeightsError
 
-SHIPPED = Path(__file__).parent / "metrics" / "weights" / "squeezenet1_0.safetensors"
+SHIPPED = Path(__file__).parent / "weights" / "squeezenet1_0.safetensors"
 """SqueezeNet 1.0 (BSD-2-Clause, notice beside it), the one feature network that comes with the package."""
 
 # Of ImageNet's pictures in 0..1, RGB.

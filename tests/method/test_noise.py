@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from ccsr.noise import Draws, normal_field
+from ccsr.method.noise import NoiseSource, normal_field
 
 
 def test_pinned() -> None:
@@ -40,8 +40,19 @@ def test_standard_normal() -> None:
 
 
 def test_named_draws_differ() -> None:
-    draws = Draws(0, 0, 3, 6, 7)
-    shapes = {draws(name).shape for name in ("posterior", "start", "renoise", "step1", "step2")}
+    noise = NoiseSource(0, [0], (3, 6, 7))
+    shapes = {noise(name).shape for name in ("posterior", "start", "renoise", "step1", "step2")}
     assert shapes == {(1, 3, 6, 7)}
-    assert not torch.equal(draws("start"), draws("renoise"))
-    assert torch.equal(draws("step1"), draws("step1"))
+    assert not torch.equal(noise("start"), noise("renoise"))
+    assert torch.equal(noise("step1"), noise("step1"))
+
+
+def test_a_batch_is_its_samples_and_only_the_posterior_is_drawn_twice() -> None:
+    noise, alone = NoiseSource(5, [3, 8], (3, 6, 7), posterior_draws=2), NoiseSource(5, [8], (3, 6, 7))
+    assert torch.equal(noise("start")[1:], alone("start"))
+    assert len(noise("start")) == len(noise("step1")) == 2
+    posterior = noise("posterior")
+    assert torch.equal(posterior[1:2], alone("posterior"))
+    rows = [row.flatten() for row in posterior]
+    assert len(rows) == 4
+    assert all(not torch.equal(a, b) for i, a in enumerate(rows) for b in rows[i + 1 :])

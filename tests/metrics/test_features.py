@@ -10,7 +10,7 @@ from PIL import Image
 from torch.nn.functional import conv2d, max_pool2d, relu
 
 from ccsr.errors import WeightsError
-from ccsr.features import SqueezeNetFeatures, VGG16Features, load_features, perceptual_distance
+from ccsr.metrics.features import SqueezeNetFeatures, VGG16Features, load_features, perceptual_distance
 from ccsr.weights.tensors import read_tensors
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ccsr.compare.outputs import find_outputs, place
+from ccsr.compare.find_results import find_results, place
 from ccsr.errors import CCSRError, OptionError
 from helpers import write_picture
 
@@ -14,7 +14,7 @@ NAMES = ("Canon_003", "Nikon_010")
 def test_flat_with_what_sets_add(tmp_path: Path) -> None:
     write_picture(tmp_path / "Canon_003_x4.png")
     write_picture(tmp_path / "Nikon_010_SR.jpg")
-    (run,) = find_outputs(tmp_path, NAMES)
+    (run,) = find_results(tmp_path, NAMES)
     assert {name: path.name for name, path in run.items()} == {
         "Canon_003": "Canon_003_x4.png",
         "Nikon_010": "Nikon_010_SR.jpg",
@@ -26,14 +26,14 @@ def test_run_folders_at_any_depth(tmp_path: Path, folder: str) -> None:
     for run in range(3):
         for name in NAMES:
             write_picture(tmp_path / folder.format(run) / f"{name}.png", seed=run)
-    runs = find_outputs(tmp_path, NAMES)
+    runs = find_results(tmp_path, NAMES)
     assert [run["Canon_003"] for run in runs] == [tmp_path / folder.format(i) / "Canon_003.png" for i in range(3)]
 
 
 def test_numbers_at_the_end_are_runs(tmp_path: Path) -> None:
     for run in range(12):
         write_picture(tmp_path / f"Canon_003_{run}.png")
-    runs = find_outputs(tmp_path, NAMES)
+    runs = find_results(tmp_path, NAMES)
     assert [run["Canon_003"].name for run in runs] == [f"Canon_003_{i}.png" for i in range(12)]
 
 
@@ -42,14 +42,14 @@ def test_nested_folders_and_foreign_files(tmp_path: Path) -> None:
     write_picture(tmp_path / "something_else.png")
     (tmp_path / "txt").mkdir()
     (tmp_path / "txt" / "Canon_003.txt").write_text("a canon")
-    (run,) = find_outputs(tmp_path, NAMES)
+    (run,) = find_results(tmp_path, NAMES)
     assert run == {"Canon_003": tmp_path / "restored" / "deep" / "Canon_003.png"}
 
 
 def test_inputs_in_folders(tmp_path: Path) -> None:
     write_picture(tmp_path / "day" / "a.png")
     write_picture(tmp_path / "night" / "a.png")
-    (run,) = find_outputs(tmp_path, ["day__a", "night__a"])
+    (run,) = find_results(tmp_path, ["day__a", "night__a"])
     assert run == {"day__a": tmp_path / "day" / "a.png", "night__a": tmp_path / "night" / "a.png"}
 
 
@@ -57,17 +57,17 @@ def test_two_candidates_need_a_pattern(tmp_path: Path) -> None:
     write_picture(tmp_path / "low" / "Canon_003.png")
     write_picture(tmp_path / "out" / "Canon_003.png")
     with pytest.raises(OptionError, match=r"out/Canon_003.png: could be the result of Canon_003, as .*low"):
-        find_outputs(tmp_path, NAMES)
-    (run,) = find_outputs(tmp_path, NAMES, "out/{name}.png")
+        find_results(tmp_path, NAMES)
+    (run,) = find_results(tmp_path, NAMES, "out/{name}.png")
     assert run == {"Canon_003": tmp_path / "out" / "Canon_003.png"}
 
 
 def test_nothing_found(tmp_path: Path) -> None:
     write_picture(tmp_path / "x.png")
     with pytest.raises(CCSRError, match="holds no result of any picture"):
-        find_outputs(tmp_path, NAMES)
+        find_results(tmp_path, NAMES)
     with pytest.raises(CCSRError, match="is not a folder"):
-        find_outputs(tmp_path / "absent", NAMES)
+        find_results(tmp_path / "absent", NAMES)
 
 
 def test_placed_under_their_names(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from fractions import Fraction as F
 import pytest
 
 from ccsr.errors import OptionError
+from ccsr.method.timesteps import first_version_trajectory, nuts_trajectory, uniform_trajectory
 from ccsr.options import UpscaleOptions
-from ccsr.timesteps import first_version_trajectory, nuts_trajectory, uniform_trajectory
 
 TABLE = [
     (6, F(2, 3), F(1, 2), (999, 499)),

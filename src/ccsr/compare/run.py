@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ccsr.compare.config import Config
-from ccsr.compare.measure import Scores, measure
-from ccsr.compare.methods import KINDS, Cost, Job, Made, Method
-from ccsr.compare.pictures import Pictures, stage
-from ccsr.compare.printed import PrintedRow
+from ccsr.compare.config import ComparisonConfig
+from ccsr.compare.methods import KINDS, Cost, Method, MethodJob, MethodResult
+from ccsr.compare.paper_values import PrintedRow
+from ccsr.compare.scoring import Scores, score
+from ccsr.compare.staging import StagedPictures, stage
 from ccsr.data.pairing import RUN
 from ccsr.errors import CCSRError
 from ccsr.images import SUFFIXES
@@ -49,8 +49,8 @@ class Row:
 class Comparison:
     """All rows, with the pictures that they were made from."""
 
-    config: Config
-    pictures: Pictures
+    config: ComparisonConfig
+    pictures: StagedPictures
     rows: list[Row]
 
     @property
@@ -60,7 +60,7 @@ class Comparison:
         return sorted(set.intersection(*scored)) if scored else []
 
 
-def compare(config: Config, output: Path, tell: Tell = lambda *words: None) -> Comparison:
+def compare(config: ComparisonConfig, output: Path, tell: Tell = lambda *words: None) -> Comparison:
     """Make, score and cost all methods; what an earlier call did in `output` is not done again.
 
     A method that fails is a row with the reason.
@@ -81,13 +81,13 @@ def slug(name: str) -> str:
     return plain if plain == name.lower() else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
-def _row(method: Method, config: Config, pictures: Pictures, home: Path, tell: Tell) -> Row:
+def _row(method: Method, config: ComparisonConfig, pictures: StagedPictures, home: Path, tell: Tell) -> Row:
     printed = config.printed(method)
     results = home / "results"
     blank = Row(method, printed, results, steps=method.steps, parameters=method.parameters)
     try:
         made = _made(method, config, pictures, home, tell)
-        scores = measure(
+        scores = score(
             results,
             pictures.truth_folder,
             config.protocol,
@@ -116,7 +116,7 @@ def _shortfall(failures: dict[str, str]) -> str | None:
     return f"{len(failures)} picture{'' if len(failures) == 1 else 's'} failed, {name}: {why}"
 
 
-def _made(method: Method, config: Config, pictures: Pictures, home: Path, tell: Tell) -> Made:
+def _made(method: Method, config: ComparisonConfig, pictures: StagedPictures, home: Path, tell: Tell) -> MethodResult:
     """Results on disk, with their cost over this call and earlier ones."""
     runs = method.runs(config.samples)
     settings = {k: v for k, v in dataclasses.asdict(method).items() if k not in ("name", "paper", "source")}
@@ -138,7 +138,7 @@ def _made(method: Method, config: Config, pictures: Pictures, home: Path, tell: 
     # Before the work: what a stopped run leaves belongs to these.
     state["inputs"] = {**before, **dates}
     state_file.write_text(json.dumps(state), encoding="utf-8")
-    job = Job(
+    job = MethodJob(
         pictures.inputs, pictures.sizes, home / "results", home / "scratch", runs, config.seed, config.threads,
         lambda done, total: tell(method.name, "made", done, total),
     )  # fmt: skip

@@ -1,8 +1,10 @@
-"""The draws of one picture: standard normal values that are a function of (seed, sample, draw, position).
+"""The noise of a picture: standard normal values that are a function of (seed, sample, draw, position).
 
 Nothing here depends on a picture's name, its place in a job, the tile that asks, or the version of a library's normal
 generator: Philox words, whose stream is fixed by its definition, and the Box-Muller transform in float64.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,6 +13,8 @@ from torch import Tensor
 from ccsr.images.buffers import bands, zeros
 
 _NAMED = {"posterior": 0, "start": 1, "renoise": 2}
+_SECOND = 2**32
+"""Added to the number of a sample for its second draw of a name: more samples than anybody asks for."""
 
 
 def draw_number(name: str) -> int:
@@ -39,12 +43,17 @@ def normal_field(seed: int, sample: int, draw: int, channels: int, height: int, 
     return torch.from_numpy(field[None])
 
 
-class Draws:
-    """The named draws of one sample of one picture: `draws("start")` is (1, channels, height, width)."""
+class NoiseSource:
+    """The named draws of a batch of results: `noise("start")` is (B, channels, height, width)."""
 
-    def __init__(self, seed: int, sample: int, channels: int, height: int, width: int) -> None:
-        self.seed, self.sample, self.shape = seed, sample, (channels, height, width)
+    def __init__(
+        self, seed: int, samples: Sequence[int], shape: tuple[int, int, int], posterior_draws: int = 1
+    ) -> None:
+        """`samples` has the number of each row; of `posterior`, two draws give 2B rows, the first of all rows first."""
+        self.seed, self.samples, self.shape, self.posterior_draws = seed, samples, shape, posterior_draws
 
     def __call__(self, name: str) -> Tensor:
         """Standard normal tensor for a name, on the CPU."""
-        return normal_field(self.seed, self.sample, draw_number(name), *self.shape)
+        rounds = self.posterior_draws if name == "posterior" else 1
+        samples = [sample + turn * _SECOND for turn in range(rounds) for sample in self.samples]
+        return torch.cat([normal_field(self.seed, sample, draw_number(name), *self.shape) for sample in samples])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ccsr.networks.tiled import TileSettings, count_tiles, run_tiled
-from ccsr.tiling import even_tile, make_grid, map_tiles, spans, window
+from ccsr.networks.tiling import even_tile, make_grid, map_tiles, spans, window
 
 
 def test_published_starts() -> None:
