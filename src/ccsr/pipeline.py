@@ -170,7 +170,7 @@ class CCSRPipeline(DiffusionPipeline):
             options["samples"] = num_samples
         if generator is not None:
             options.setdefault("seed", int(torch.randint(2**31, (1,), generator=generator)))
-        chosen = UpscaleOptions.from_mapping(options, door="python")
+        chosen = UpscaleOptions.from_mapping(options, interface="python")
         results: list[Any] = []
         warnings: list[str] = []
         maps: list[np.ndarray] = []
