@@ -26,8 +26,8 @@ from ccsr.options import UpscaleOptions
 from ccsr.plan import estimated_seconds, resolve_machine
 from ccsr.serve.errors import Problem, status_of
 from ccsr.serve.settings import ServeSettings
-from ccsr.serve.spread import spread_of, summary
 from ccsr.serve.store import Input, Result, Store, StoredJob
+from ccsr.stability_map import measure_files, summary
 from ccsr.weights import ModelDescription, cache_folder, describe, list_models
 
 log = get_logger("serve")
@@ -396,7 +396,7 @@ class Service:
             paths = [folder / r.stored for r in live.results if r.input == input.number and r.stored]
             if len(paths) < 2:
                 continue
-            spread = spread_of(paths)
+            spread = measure_files(paths).deviation.mean(axis=2).astype(np.float32)
             (folder / "spread").mkdir(exist_ok=True)
             np.save(folder / "spread" / f"{input.number:03d}.npy", spread)
             live.inputs[place] = Input(input.number, input.name, input.stored, summary(spread))
