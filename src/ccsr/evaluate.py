@@ -20,7 +20,7 @@ from ccsr.errors import CCSRError, ImageError, OptionError
 from ccsr.metrics import Metric, Protocol, without_border
 from ccsr.metrics.registry import Score
 from ccsr.stability import StabilityMeter, gstd
-from ccsr.stability_map import save_maps
+from ccsr.stability.maps import save_maps
 from ccsr.version import __version__
 
 Progress = Callable[[int, int], None]

@@ -27,8 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "sampler": set(),
     "features": set(),
     "metrics": {"features"},
-    "stability": set(),
-    "stability_map": {"images", "stability"},
+    "stability": {"images"},
     "networks": {"features", "tiling"},
     "method": {"buffers", "compat", "networks", "sampler"},
     "weights": {"networks"},
@@ -52,9 +51,9 @@ ALLOWED: dict[str, set[str]] = {
     "degradation": set(),
     "data": {"degradation", "images"},
     "training": {"color", "data", "features", "networks", "plan", "sampler", "weights"},
-    "jobs": {"buffers", "images", "plan", "pipeline", "resample", "stability_map", "weights"},
-    "evaluate": {"data", "images", "metrics", "stability", "stability_map"},
-    "compare": {"data", "evaluate", "images", "metrics", "stability", "stability_map", "weights"},
+    "jobs": {"buffers", "images", "plan", "pipeline", "resample", "stability", "weights"},
+    "evaluate": {"data", "images", "metrics", "stability"},
+    "compare": {"data", "evaluate", "images", "metrics", "stability", "weights"},
     "cluster": {"jobs"},
     "bench": {"images", "jobs", "networks", "pipeline", "plan", "weights"},
     "cli": {
@@ -74,8 +73,8 @@ ALLOWED: dict[str, set[str]] = {
         "weights",
     },
     # The pipeline is only made here, as the command line makes it; jobs run it.
-    "serve": {"images", "jobs", "pipeline", "plan", "stability_map", "weights"},
-    "comfyui": {"pipeline", "plan", "resample", "stability", "stability_map", "weights"},
+    "serve": {"images", "jobs", "pipeline", "plan", "stability", "weights"},
+    "comfyui": {"pipeline", "plan", "resample", "stability", "weights"},
     "__main__": {"cli"},
     "__init__": {"pipeline"},
 }

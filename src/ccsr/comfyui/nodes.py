@@ -112,7 +112,7 @@ class StabilityMap:
         import torch
 
         from ccsr.stability import StabilityMeter
-        from ccsr.stability_map import coloured
+        from ccsr.stability.maps import coloured
 
         listen, meter = host.progress(samples), StabilityMeter()
         results = []

@@ -17,7 +17,7 @@ from ccsr.compare.rows import Comparison, Row
 from ccsr.data.pairing import run_folders
 from ccsr.errors import OptionError
 from ccsr.stability import StabilityMeter
-from ccsr.stability_map import coloured
+from ccsr.stability.maps import coloured
 
 MAX_SIDE = 1024
 """Longer pictures are made smaller for the page."""

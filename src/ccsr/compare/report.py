@@ -11,7 +11,7 @@ from ccsr.compare.rows import Comparison, Row
 from ccsr.compare.table import NOT_AVAILABLE, Table
 from ccsr.errors import MissingExtraError
 from ccsr.metrics import Metric
-from ccsr.stability_map import FULL, coloured
+from ccsr.stability.maps import FULL, coloured
 from ccsr.version import __version__
 
 FIDELITY = ("psnr", "ssim", "psnr_rgb", "l1")

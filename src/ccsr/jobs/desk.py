@@ -17,7 +17,7 @@ from ccsr.jobs.records import Event, Facts, Finished, Job, Record, Started, Summ
 from ccsr.log import get_logger
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan
-from ccsr.stability_map import map_paths, measure_files, save_maps
+from ccsr.stability.maps import map_paths, measure_files, save_maps
 
 log = get_logger(__name__)
 

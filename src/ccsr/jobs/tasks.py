@@ -17,7 +17,7 @@ from ccsr.jobs.names import Naming, Source, check_names, expand, intermediate
 from ccsr.jobs.records import Facts, Job, Maps, Task, as_ours
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan, make_plan, output_size, resolve_machine
-from ccsr.stability_map import map_paths
+from ccsr.stability.maps import map_paths
 
 
 def prepare(job: Job, options: UpscaleOptions) -> list[Task]:

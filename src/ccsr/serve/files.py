@@ -8,7 +8,7 @@ import numpy as np
 
 from ccsr import images
 from ccsr.serve.store import Result, names_for
-from ccsr.stability_map import transparent_overlay
+from ccsr.stability.maps import transparent_overlay
 
 MEDIA_TYPES = {
     "png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff", "avif": "image/avif",

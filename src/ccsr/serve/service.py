@@ -27,7 +27,7 @@ from ccsr.plan import estimated_seconds, resolve_machine
 from ccsr.serve.errors import Problem, status_of
 from ccsr.serve.settings import ServeSettings
 from ccsr.serve.store import Input, Result, Store, StoredJob
-from ccsr.stability_map import measure_files, summary
+from ccsr.stability.maps import measure_files, summary
 from ccsr.weights import ModelDescription, cache_folder, describe, list_models
 
 log = get_logger("serve")

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ccsr import images
-from ccsr.stability import StabilityMeter
+from ccsr.stability.meter import StabilityMeter
 
 FULL = 0.05
 """Deviation (of a range of 0..1) at the end of the colour scale: the same for all pictures, so that maps compare."""

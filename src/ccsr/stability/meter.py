@@ -1,4 +1,4 @@
-"""How much the results of one picture differ from run to run: G-STD and L-STD (paper IV-B, ccsr-spec 8)."""
+"""The figures: G-STD and L-STD (paper IV-B, ccsr-spec 8)."""
 
 from dataclasses import dataclass
 
@@ -61,12 +61,12 @@ class StabilityMeter:
         """Standard deviation over runs of each value of the present picture, float64, shaped as the results."""
         return np.sqrt(self._squares / max(1, len(self._runs)))
 
-    def result(self) -> "Stability":
+    def result(self) -> "LocalDeviation":
         """What was measured so far; the meter can go on."""
         per_image = dict(self._closed)
         if self._image_id is not None:
             per_image[self._image_id] = float(self.deviation.mean())
-        return Stability(float(np.mean(list(per_image.values()))) if per_image else float("nan"), per_image)
+        return LocalDeviation(float(np.mean(list(per_image.values()))) if per_image else float("nan"), per_image)
 
     def _open(self, image_id: str, values: np.ndarray) -> None:
         if image_id in self._closed:
@@ -78,7 +78,7 @@ class StabilityMeter:
 
 
 @dataclass(frozen=True)
-class Stability:
+class LocalDeviation:
     """L-STD over all pictures, and of each; values in 0..1."""
 
     lstd: float
