@@ -18,18 +18,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from ccsr.errors import CCSRError
-from ccsr.serve import files as sent
-from ccsr.serve.answers import (
-    AcceptedAnswer,
-    CancelledAnswer,
-    HealthAnswer,
-    JobAnswer,
-    ModelAnswer,
-    ProblemAnswer,
-)
-from ccsr.serve.describing import (
+from ccsr.serve import downloads
+from ccsr.serve.errors import Problem
+from ccsr.serve.events import events_of
+from ccsr.serve.middleware import GuardMiddleware
+from ccsr.serve.openapi import (
     BINARY,
-    JOB_ANSWER,
+    JOB_RESPONSE,
     ONE_PNG,
     PICTURE,
     PICTURES,
@@ -38,13 +33,18 @@ from ccsr.serve.describing import (
     JobId,
     problems,
 )
-from ccsr.serve.errors import Problem
-from ccsr.serve.events import events_of
-from ccsr.serve.guard import Guard
-from ccsr.serve.intake import receive
+from ccsr.serve.responses import (
+    AcceptedResponse,
+    CancelledResponse,
+    HealthResponse,
+    JobResponse,
+    ModelResponse,
+    ProblemResponse,
+)
 from ccsr.serve.schema import form_schema, options_schema
 from ccsr.serve.service import FINAL, Service
 from ccsr.serve.store import StoredJob
+from ccsr.serve.uploads import receive
 from ccsr.version import __version__
 
 PAGE = Path(str(files("ccsr.serve"))) / "page"
@@ -68,7 +68,7 @@ def create_app(service: Service) -> FastAPI:
         license_info={"name": "Apache-2.0"},
         separate_input_output_schemas=False,
     )  # fmt: skip
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(GuardMiddleware, settings=settings)
     _add_errors(app)
     converting = asyncio.Semaphore(2)
 
@@ -112,7 +112,7 @@ def create_app(service: Service) -> FastAPI:
         result = job.results[0]
         path = service.store.folder_of(job.id) / str(result.stored)
         done = BackgroundTask(service.forget, job.id)
-        return FileResponse(path, media_type=sent.media_type(path), filename=result.name, background=done)
+        return FileResponse(path, media_type=downloads.media_type(path), filename=result.name, background=done)
 
     async def _ended(id: str, request: Request) -> StoredJob:
         deadline = asyncio.get_running_loop().time() + settings.wait_seconds
@@ -135,7 +135,7 @@ def create_app(service: Service) -> FastAPI:
         return job
 
     @app.post(
-        "/v1/jobs", status_code=202, tags=["work"], summary="Put pictures in line", response_model=AcceptedAnswer,
+        "/v1/jobs", status_code=202, tags=["work"], summary="Put pictures in line", response_model=AcceptedResponse,
         responses=problems(408, 413, 415, 422, 429, 500, 503), openapi_extra=body(several=True),
     )  # fmt: skip
     async def add_job(request: Request) -> JSONResponse:
@@ -147,8 +147,8 @@ def create_app(service: Service) -> FastAPI:
         return JSONResponse(answer, 202, {"Location": f"/v1/jobs/{came.id}"})
 
     @app.get(
-        "/v1/jobs/{id}", tags=["work"], summary="How a job is", response_model=JobAnswer,
-        responses={200: JOB_ANSWER, **problems(404, 422)},
+        "/v1/jobs/{id}", tags=["work"], summary="How a job is", response_model=JobResponse,
+        responses={200: JOB_RESPONSE, **problems(404, 422)},
     )  # fmt: skip
     def job_state(id: JobId) -> JSONResponse:
         """State, progress, time left, and one entry per result so far."""
@@ -209,8 +209,8 @@ def create_app(service: Service) -> FastAPI:
         paths = [await convert(folder / str(r.stored), format, folder, quality) for r in ready]
         if len(ready) == 1 and (index is not None or job.state in FINAL):
             name = str(ready[0].name).rpartition(".")[0] + paths[0].suffix
-            return FileResponse(paths[0], media_type=sent.media_type(paths[0]), filename=name)
-        made = await run_in_threadpool(sent.archive, folder, list(zip(ready, paths, strict=True)))
+            return FileResponse(paths[0], media_type=downloads.media_type(paths[0]), filename=name)
+        made = await run_in_threadpool(downloads.archive, folder, list(zip(ready, paths, strict=True)))
         remove = BackgroundTask(made.unlink, missing_ok=True)
         return FileResponse(made, media_type="application/zip", filename="ccsr-results.zip", background=remove)
 
@@ -218,7 +218,7 @@ def create_app(service: Service) -> FastAPI:
         if format is None:
             return path
         async with converting:
-            return await run_in_threadpool(sent.converted, path, format, folder, quality)
+            return await run_in_threadpool(downloads.converted, path, format, folder, quality)
 
     @app.get(
         "/v1/jobs/{id}/input", tags=["work"], summary="A picture that came in, upright, as PNG",
@@ -242,12 +242,12 @@ def create_app(service: Service) -> FastAPI:
         found = next((i for i in job.inputs if i.number == index), None)
         if found is None or found.spread is None:
             raise Problem(404, "there is no stability map (it needs --samples of 2 or more, and the job's end)")
-        path = await run_in_threadpool(sent.stability_png, folder, found.number, found.spread["scale"])
+        path = await run_in_threadpool(downloads.stability_png, folder, found.number, found.spread["scale"])
         return FileResponse(path, media_type="image/png")
 
     @app.delete(
         "/v1/jobs/{id}", tags=["work"], summary="Cancel a job, or remove one that ended", status_code=202,
-        response_model=CancelledAnswer,
+        response_model=CancelledResponse,
         responses={204: {"description": "it had ended and is removed"}, **problems(404, 422)},
     )  # fmt: skip
     async def stop_job(id: JobId) -> Response:
@@ -277,7 +277,7 @@ def create_app(service: Service) -> FastAPI:
         """Every option that a form may carry, with its default, its range and words for people."""
         return schema
 
-    @app.get("/v1/models", tags=["facts"], summary="Models in hand", response_model=list[ModelAnswer],
+    @app.get("/v1/models", tags=["facts"], summary="Models in hand", response_model=list[ModelResponse],
              responses=problems())  # fmt: skip
     def models() -> list[dict[str, Any]]:
         """The names that `model` may have."""
@@ -293,8 +293,8 @@ def create_app(service: Service) -> FastAPI:
             for m in service.models.values()
         ]
 
-    @app.get("/healthz", tags=["facts"], summary="How the server is", response_model=HealthAnswer,
-             responses={403: problems()[403], 503: {"description": "one died", "model": HealthAnswer}})  # fmt: skip
+    @app.get("/healthz", tags=["facts"], summary="How the server is", response_model=HealthResponse,
+             responses={403: problems()[403], 503: {"description": "one died", "model": HealthResponse}})  # fmt: skip
     def health() -> JSONResponse:
         """200 while all workers live. Needs no token."""
         known = service.health()
@@ -322,7 +322,7 @@ def create_app(service: Service) -> FastAPI:
                 title=app.title, version=app.version, description=app.description, routes=app.routes,
                 license_info=app.license_info,
             )  # fmt: skip
-            made["components"]["schemas"]["ProblemAnswer"] = ProblemAnswer.model_json_schema()
+            made["components"]["schemas"]["ProblemResponse"] = ProblemResponse.model_json_schema()
             # Every error is of our own form.
             for unused in ("HTTPValidationError", "ValidationError"):
                 made["components"]["schemas"].pop(unused, None)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Path as PathParameter
 from fastapi import Query
 
-from ccsr.serve.files import MEDIA_TYPES
+from ccsr.serve.downloads import MEDIA_TYPES
 
 Format = Literal["png", "jpeg", "webp", "tiff", "avif"]
 JobId = Annotated[
@@ -43,7 +43,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "type": "about:blank", "title": _PROBLEMS[status].capitalize(), "status": status,
             "detail": _EXAMPLES.get(status, _PROBLEMS[status]),
         }  # fmt: skip
-        schema = {"$ref": "#/components/schemas/ProblemAnswer"}
+        schema = {"$ref": "#/components/schemas/ProblemResponse"}
         return {
             "description": _PROBLEMS[status],
             "content": {"application/problem+json": {"schema": schema, "example": example}},
@@ -54,9 +54,9 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 PICTURES = dict.fromkeys(MEDIA_TYPES.values(), BINARY)
-Answers = dict[int | str, dict[str, Any]]
-PICTURE: Answers = {200: {"description": "the picture", "content": PICTURES}}
-ONE_PNG: Answers = {200: {"description": "PNG", "content": {"image/png": BINARY}}}
+Responses = dict[int | str, dict[str, Any]]
+PICTURE: Responses = {200: {"description": "the picture", "content": PICTURES}}
+ONE_PNG: Responses = {200: {"description": "PNG", "content": {"image/png": BINARY}}}
 JOB_EXAMPLE = {
     "id": "3f0c5d7a9b1e2d4c6f8a0b1c",
     "state": "running",
@@ -71,4 +71,4 @@ JOB_EXAMPLE = {
     "files": [],
     "links": {"self": "/v1/jobs/3f0c...", "events": "/v1/jobs/3f0c.../events", "result": "/v1/jobs/3f0c.../result"},
 }
-JOB_ANSWER = {"content": {"application/json": {"example": JOB_EXAMPLE}}}
+JOB_RESPONSE = {"content": {"application/json": {"example": JOB_EXAMPLE}}}
