@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-State = Literal["queued", "running", "done", "failed", "cancelled"]
+from ccsr.serve.store import State
 
 
 class _Model(BaseModel):
