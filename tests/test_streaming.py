@@ -81,7 +81,7 @@ def test_a_job_writes_the_same_bytes(
     picture = images.Picture(np.ascontiguousarray(values[..., :3]), np.ascontiguousarray(values[..., 3]), 16)
     images.save(picture, tmp_path / "in" / name) if (tmp_path / "in").mkdir() is None else None
     options = UpscaleOptions.from_mapping(
-        {"color_fix": "wavelet", "samples": 2, "stability_map": True, "tile": 64, "vae_tile": 64}, door="cli"
+        {"color_fix": "wavelet", "samples": 2, "stability_map": True, "tile": 64, "vae_tile": 64}, interface="cli"
     )
 
     def run(to: str) -> dict[str, bytes]:

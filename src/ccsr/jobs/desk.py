@@ -17,8 +17,7 @@ from ccsr.jobs.records import Event, Facts, Finished, Job, Record, Started, Summ
 from ccsr.log import get_logger
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan
-from ccsr.stability import StabilityMeter
-from ccsr.stability.maps import map_paths, save_maps
+from ccsr.stability.maps import map_paths, measure_files, save_maps
 
 log = get_logger(__name__)
 
@@ -239,10 +238,8 @@ def _with_map(record: Record, task: Task, overwrite: bool) -> Record:
     if map_path.exists() and not overwrite and facts.folder is None:
         warning = f"{map_path} exists and was left as it is; --overwrite replaces it"
         return dataclasses.replace(record, warnings=(*record.warnings, warning))
-    meter = StabilityMeter()
     try:
-        for run, path in enumerate(maps.results):
-            meter.update(str(maps.stem), run, images.load(path).rgb)
+        meter = measure_files(maps.results, str(maps.stem))
         save_maps(meter.deviation.mean(2), meter.mean, maps.stem)
     except (CCSRError, OSError) as error:
         return dataclasses.replace(record, warnings=(*record.warnings, f"no stability map: {error}"))

@@ -16,10 +16,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ccsr.errors import CCSRError
 from ccsr.sqlite import migrate, transaction
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+FINAL: tuple[State, ...] = ("done", "failed", "cancelled")
 
 MIGRATIONS = ([
     """
@@ -89,7 +92,7 @@ class StoredJob:
     """All that is kept of a job."""
 
     id: str
-    state: str
+    state: State
     transient: bool
     created: float
     finished: float | None
@@ -157,9 +160,9 @@ class Store:
                 [(job.id, i.number, i.name, i.stored) for i in job.inputs],
             )
 
-    def set_state(self, job: str, state: str, error: str | None = None, status: int | None = None) -> None:
+    def set_state(self, job: str, state: State, error: str | None = None, status: int | None = None) -> None:
         """Note how a job stands; the end's time is kept."""
-        finished = time.time() if state in ("done", "failed", "cancelled") else None
+        finished = time.time() if state in FINAL else None
         with self._changing() as db:
             db.execute(
                 "UPDATE jobs SET state = ?, finished = ?, error = ?, status = ? WHERE id = ?",
