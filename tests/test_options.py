@@ -20,7 +20,7 @@ def test_number_formats_have_one_list() -> None:
 def test_every_field_is_an_option_of_some_door_with_a_help_text() -> None:
     listed = options_of(UpscaleOptions)
     assert [o.name for o in listed] == [f.name for f in fields(UpscaleOptions)]
-    assert all(o.help and o.doors and o.group for o in listed)
+    assert all(o.help and o.interfaces and o.group for o in listed)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_mistakes_are_told_in_one_line(typed: dict[str, Any], line: str) -> None
 
 def test_doors_offer_what_is_meant_for_them() -> None:
     with pytest.raises(OptionError, match="no option is called device"):
-        UpscaleOptions.from_mapping({"device": "cuda"}, door="http")
+        UpscaleOptions.from_mapping({"device": "cuda"}, interface="http")
 
 
 def test_the_hash_follows_what_decides_the_bytes() -> None:

@@ -14,8 +14,8 @@ from itertools import groupby, islice
 from math import isqrt
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ccsr.buffers import RESIDENT
 from ccsr.errors import MemoryPlanError, OptionError
+from ccsr.images.buffers import RESIDENT
 from ccsr.method.compat import COMPAT
 from ccsr.options import UpscaleOptions
 

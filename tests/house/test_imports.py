@@ -10,22 +10,22 @@ import pytest
 import ccsr
 
 SRC = Path(ccsr.__file__).parent
-BASE = {"errors", "log", "version", "options"}
+BASE = {"atomic", "errors", "log", "options", "sqlite", "version"}
 ALLOWED: dict[str, set[str]] = {
+    "atomic": set(),
     "errors": set(),
     "log": set(),
+    "sqlite": set(),
     "version": set(),
     "options": {"method"},
-    "buffers": set(),
-    "resample": {"buffers"},
-    "images": {"buffers"},
+    "images": set(),
     "stability": {"images"},
     "metrics": set(),
-    "networks": {"buffers", "metrics"},
+    "networks": {"images", "metrics"},
     # Its timesteps and `--compat` are plain values, which the options need; a test below keeps them light.
-    "method": {"buffers", "networks", "resample"},
+    "method": {"images", "networks"},
     "weights": {"networks"},
-    "plan": {"buffers", "method", "weights"},
+    "plan": {"images", "method", "weights"},
     "engines": {"networks", "weights"},
     "pipeline": {"engines", "images", "method", "networks", "plan", "stability", "weights"},
     # Other names of two modules of the method, which the documentation promised.
@@ -35,10 +35,10 @@ ALLOWED: dict[str, set[str]] = {
     "degradation": set(),
     "data": {"degradation", "images"},
     "training": {"data", "method", "metrics", "networks", "plan", "weights"},
-    "jobs": {"buffers", "images", "plan", "pipeline", "resample", "stability", "weights"},
+    "jobs": {"images", "pipeline", "plan", "stability", "weights"},
     "evaluate": {"data", "images", "metrics", "stability"},
     "compare": {"data", "evaluate", "images", "metrics", "stability", "weights"},
-    "cluster": {"jobs"},
+    "cluster": {"images", "jobs"},
     "bench": {"images", "jobs", "networks", "pipeline", "plan", "weights"},
     "cli": {
         "bench",
@@ -58,7 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     # The pipeline is only made here, as the command line makes it; jobs run it.
     "serve": {"images", "jobs", "pipeline", "plan", "stability", "weights"},
-    "comfyui": {"pipeline", "plan", "resample", "stability", "weights"},
+    "comfyui": {"images", "pipeline", "plan", "stability", "weights"},
     "__main__": {"cli"},
     "__init__": {"pipeline"},
 }

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ccsr import buffers
+from ccsr.images import buffers
 from ccsr.method.color import FIXES, adain_color_fix, fixed_bands, wavelet_color_fix
 from ccsr.options import COLOR_FIXES
 from conftest import GOLDEN

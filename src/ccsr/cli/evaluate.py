@@ -136,7 +136,7 @@ def _upscale(inputs: Path, model: str, output: Path, typed: dict[str, object], q
     from ccsr.jobs import runner
     from ccsr.weights import describe
 
-    options = UpscaleOptions.from_mapping({"format": "png", **typed, "model": model}, door="cli")
+    options = UpscaleOptions.from_mapping({"format": "png", **typed, "model": model}, interface="cli")
     job = runner.Job([inputs], describe(options.model, options.base_model), f"{output}/")
     tasks = runner.prepare(job, options)
     reporter = terminal.JobReporter(tasks, quiet=True, verbose=False, progress=False)

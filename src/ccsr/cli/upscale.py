@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
     )
     if not request.inputs:
         raise OptionError("no input is given", hint="for instance: ccsr upscale photo.jpg")
-    options = UpscaleOptions.from_mapping(request.options, door="cli")
+    options = UpscaleOptions.from_mapping(request.options, interface="cli")
 
     from ccsr.jobs import runner
     from ccsr.plan import resolve_machine

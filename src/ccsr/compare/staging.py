@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ccsr import images
+from ccsr import atomic, images
 from ccsr.data.pairing import pair
 
 
@@ -60,8 +60,7 @@ def _differs(source: Path, copy: Path) -> bool:
 
 def _write(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(".part")
-    Image.fromarray(images.to_uint8(images.load(source).rgb)).save(part, "png")
+    with atomic.file(target) as file:
+        Image.fromarray(images.to_uint8(images.load(source).rgb)).save(file, "png")
     # The source's date marks what the copy was made from.
-    os.utime(part, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))
-    part.replace(target)
+    os.utime(target, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))

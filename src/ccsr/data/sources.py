@@ -1,8 +1,7 @@
 """Where training pictures come from: folders, text lists, pairs of folders, tar shards; each read by its index.
 
-Pillow decodes here and not `ccsr.images`, from which come the suffixes alone: workers are forked, which libvips'
-threads do not survive, and shards hand over bytes. Of a picture only its 8-bit RGB pixels are wanted, upright, in
-whatever RGB it has.
+Pillow decodes here and not libvips: workers are forked, which libvips' threads do not survive, and shards hand over
+bytes. Of a picture only its 8-bit RGB pixels are wanted, upright, in whatever RGB it has.
 """
 
 import csv
@@ -11,7 +10,6 @@ import io
 import os
 import tarfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -19,11 +17,12 @@ from typing import IO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from ccsr import atomic
 from ccsr.errors import ImageError, OptionError
 from ccsr.images import MAX_PIXELS, SUFFIXES
 
-_FORMATS = ("AVIF", "PNG", "WEBP", "TIFF", "JPEG", "GIF", "BMP", "DIB", "PPM", "TGA")
-"""Pillow's names of the formats that `SUFFIXES` promise."""
+_FORMATS = ("AVIF", "PNG", "WEBP", "TIFF", "JPEG", "BMP", "DIB", "GIF", "TGA", "PPM")
+"""Pillow's names of all formats that `SUFFIXES` stand for."""
 
 
 @dataclass(frozen=True)
@@ -106,16 +105,12 @@ class Pictures(Sequence[PictureLocation]):
         file = self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
         if not file.exists():
             decoded = _decode(location)
-            part = file.with_name(f".{file.stem}.{os.getpid()}.npy")
             try:
                 self.cache.mkdir(parents=True, exist_ok=True)
-                np.save(part, decoded)
-                part.replace(file)
+                with atomic.file(file) as out:
+                    np.save(out, decoded)
             except OSError:  # a full disk costs time here, not the run
                 return decoded
-            finally:
-                with suppress(OSError):
-                    part.unlink(missing_ok=True)
         mapped: np.ndarray = np.load(file, mmap_mode="r")
         return mapped
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ccsr import images
+from ccsr import atomic, images
 from ccsr.errors import CCSRError, ImageError
 from ccsr.jobs.journal import Claim, Journal
 from ccsr.jobs.names import JOURNAL_NAME
@@ -17,8 +17,7 @@ from ccsr.jobs.records import Event, Facts, Finished, Job, Record, Started, Summ
 from ccsr.log import get_logger
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan
-from ccsr.stability import StabilityMeter
-from ccsr.stability.maps import map_paths, save_maps
+from ccsr.stability.maps import map_paths, measure_files, save_maps
 
 log = get_logger(__name__)
 
@@ -166,7 +165,7 @@ class Desk:
                 claim = journal.claim(facts.output, facts.entry, overwrite=self.job.overwrite, since=self._begin)
             # Once in any case: a killed process's file may have been too young for the run that took over from it.
             if claim == "resumed" or facts.output.parent not in self._swept:
-                images.sweep(facts.output.parent)
+                atomic.sweep(facts.output.parent)
                 self._swept.add(facts.output.parent)
         except (CCSRError, OSError) as error:
             return self.record(task, "failed", error=as_ours(error, task.source.path))
@@ -239,10 +238,8 @@ def _with_map(record: Record, task: Task, overwrite: bool) -> Record:
     if map_path.exists() and not overwrite and facts.folder is None:
         warning = f"{map_path} exists and was left as it is; --overwrite replaces it"
         return dataclasses.replace(record, warnings=(*record.warnings, warning))
-    meter = StabilityMeter()
     try:
-        for run, path in enumerate(maps.results):
-            meter.update(str(maps.stem), run, images.load(path).rgb)
+        meter = measure_files(maps.results, str(maps.stem))
         save_maps(meter.deviation.mean(2), meter.mean, maps.stem)
     except (CCSRError, OSError) as error:
         return dataclasses.replace(record, warnings=(*record.warnings, f"no stability map: {error}"))

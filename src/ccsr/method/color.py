@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ccsr.buffers import bands
+from ccsr.images.buffers import bands
 
 LEVELS = 5
 _REACH = sum(2**level for level in range(LEVELS))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccsr.buffers import bands, zeros
+from ccsr.images.buffers import bands, zeros
 
 _NAMED = {"posterior": 0, "start": 1, "renoise": 2}
 _SECOND = 2**32

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccsr import resample
-from ccsr.buffers import bands, zeros
 from ccsr.errors import ModelOutputError, OptionError
+from ccsr.images import resample
+from ccsr.images.buffers import bands, zeros
 from ccsr.method.color import Rows, fixed_bands
 from ccsr.method.compat import Compat
 

@@ -12,8 +12,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
-from ccsr.buffers import bands
 from ccsr.errors import ModelOutputError
+from ccsr.images.buffers import bands
 from ccsr.method.compat import Compat
 from ccsr.method.sampler import NoiseSchedule, SamplingStep, sample
 from ccsr.method.timesteps import Trajectory

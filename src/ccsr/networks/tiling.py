@@ -12,7 +12,7 @@ from math import ceil, pi
 import torch
 from torch import Tensor
 
-from ccsr.buffers import bands, zeros
+from ccsr.images.buffers import bands, zeros
 
 VARIANCE = 0.01
 """Of the Gaussian window, in units of the tile's squared side (ccsr-spec 9)."""

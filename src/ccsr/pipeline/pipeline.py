@@ -143,7 +143,7 @@ class CCSRPipeline(DiffusionPipeline):
             options["samples"] = num_samples
         if generator is not None:
             options.setdefault("seed", int(torch.randint(2**31, (1,), generator=generator)))
-        chosen = UpscaleOptions.from_mapping(options, door="python")
+        chosen = UpscaleOptions.from_mapping(options, interface="python")
         output = CCSROutput([], (), [])
         pictures = [p for item in (image if isinstance(image, list) else [image]) for p in as_arrays(item)]
         wanted = [(picture, sample) for picture in pictures for sample in range(chosen.samples)]

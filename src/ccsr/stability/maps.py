@@ -1,11 +1,13 @@
 """The stability map: where the results of one picture differ, as a picture with its scale and as an overlay."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ccsr import images
+from ccsr.stability.meter import StabilityMeter
 
 FULL = 0.05
 """Deviation (of a range of 0..1) at the end of the colour scale: the same for all pictures, so that maps compare."""
@@ -16,6 +18,27 @@ _COLOURS = np.array(
 """Dark to light, even in lightness, so that the order survives in grey and for colour-blind eyes."""
 
 _PAPER, _INK = (22, 22, 26), (230, 230, 230)
+
+
+def measure_files(results: Sequence[Path], image_id: str = "picture") -> StabilityMeter:
+    """A meter that has seen the saved results of one picture; one of them at a time is in memory.
+
+    Raises:
+        ImageError: a file cannot be read.
+        OptionError: results of different sizes; it names `image_id`.
+    """
+    meter = StabilityMeter()
+    for run, path in enumerate(results):
+        meter.update(image_id, run, images.load(path).rgb)
+    return meter
+
+
+def summary(deviation: np.ndarray) -> dict[str, float]:
+    """`mean` of a map (H, W), and a `scale` of its own: its 99.5th percentile, at least half a step of 8 bit.
+
+    Unlike `FULL` this end of the colour scale follows the picture, so that small differences show; say which it is.
+    """
+    return {"mean": float(deviation.mean()), "scale": max(float(np.percentile(deviation, 99.5)), 0.5 / 255)}
 
 
 def coloured(deviation: np.ndarray, full: float = FULL) -> np.ndarray:
@@ -51,6 +74,12 @@ def overlay(deviation: np.ndarray, picture: np.ndarray, full: float = FULL) -> I
     grey = np.repeat((picture.mean(2, keepdims=True) * 255).clip(0, 255), 3, axis=2)
     share = 0.9 * np.clip(deviation / full, 0, 1)[..., None]
     return Image.fromarray(np.round(grey * (1 - share) + coloured(deviation, full) * share).astype(np.uint8))
+
+
+def transparent_overlay(deviation: np.ndarray, full: float = FULL) -> Image.Image:
+    """The map as RGBA to lay over a result: clear where runs agree, nearly opaque at `full` and above."""
+    alpha = np.round(np.clip(deviation / full, 0, 1) * 235)
+    return Image.fromarray(np.dstack([coloured(deviation, full), alpha.astype(np.uint8)]), "RGBA")
 
 
 def map_paths(stem: Path) -> tuple[Path, Path]:

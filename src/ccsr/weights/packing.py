@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ccsr import atomic
 from ccsr.errors import CCSRError, OptionError, WeightsError
 from ccsr.networks import LatentControlNet
 from ccsr.options import COLOR_FIXES
@@ -219,29 +220,23 @@ def pack_networks(
         "vae": ["diffusers", "AutoencoderKL"],
     }
     scheduler: Any = DDPMScheduler
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        part.mkdir(parents=True)
-        _write_json(part / INDEX, index)
-        for kind, network in networks.items():
-            _write_network(part / kind, network, DTYPES[dtype])
-        (part / SCHEDULER).parent.mkdir()
-        _write_json(part / SCHEDULER, _config_of(scheduler.from_config(dict(scheduler_config))))
-        _write_tensors(part / EMBEDDINGS, _on_cpu(embeddings, torch.float32))
-        shutil.copymode(part / INDEX, part / EMBEDDINGS)
-        for file, text in (extra_files or {}).items():
-            (part / file).write_text(text, encoding="utf-8")
-        write_manifest(part, name=name, source=source, licence=licence, dtype=dtype)
-        # Both fail on a folder that holds files, as one that came to be in the meantime does.
-        if out.is_dir():
-            out.rmdir()
-        part.rename(out)
+        # Fails on a folder that holds files, as one that came to be in the meantime does.
+        with atomic.folder(out) as part:
+            _write_json(part / INDEX, index)
+            for kind, network in networks.items():
+                _write_network(part / kind, network, DTYPES[dtype])
+            (part / SCHEDULER).parent.mkdir()
+            _write_json(part / SCHEDULER, _config_of(scheduler.from_config(dict(scheduler_config))))
+            _write_tensors(part / EMBEDDINGS, _on_cpu(embeddings, torch.float32))
+            shutil.copymode(part / INDEX, part / EMBEDDINGS)
+            for file, text in (extra_files or {}).items():
+                (part / file).write_text(text, encoding="utf-8")
+            write_manifest(part, name=name, source=source, licence=licence, dtype=dtype)
     except CCSRError:
         raise
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"cannot be written: {error}", path=out) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _refuse(out: Path, dtype: str) -> None:

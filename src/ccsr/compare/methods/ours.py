@@ -28,7 +28,7 @@ class Ours(Method):
         for name in RESERVED:
             if name in self.options:
                 raise OptionError(f"{name} is no option of a method", hint="model, base_model and samples stand beside")
-        UpscaleOptions.from_mapping({**self.options, "model": self.model}, door="cli")
+        UpscaleOptions.from_mapping({**self.options, "model": self.model}, interface="cli")
 
     def runs(self, asked: int) -> int:
         """As many as asked for: every run has noise of its own."""

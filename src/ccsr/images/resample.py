@@ -10,7 +10,7 @@ from math import ceil, floor
 import numpy as np
 from PIL import Image
 
-from ccsr.buffers import bands, zeros
+from ccsr.images.buffers import bands, zeros
 
 
 def enlarge(picture: np.ndarray, width: int, height: int, out: np.ndarray | None = None) -> np.ndarray:

@@ -23,7 +23,7 @@ HEADERS = {
 }
 
 
-class Guard:
+class GuardMiddleware:
     """ASGI middleware."""
 
     def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:

@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from ccsr.serve.errors import Problem
-from ccsr.serve.service import Service, Upload
+from ccsr.serve.service import Service
+from ccsr.serve.store import Input
 
 MAX_FIELDS = 60
 MAX_FIELD_BYTES = 16_384
@@ -23,7 +24,7 @@ class Received:
     """A request's pictures, in the folder of a new id, and its option fields as sent."""
 
     id: str
-    uploads: list[Upload]
+    inputs: list[Input]
     fields: dict[str, Any]
 
 
@@ -33,9 +34,9 @@ async def receive(request: Request, service: Service, *, several: bool) -> Recei
     Raises:
         Problem: no multipart body, a field twice, too many of them, or a `file` that is no file.
     """
-    if service.is_full:
+    if service.queue.is_full:
         async for _ in request.stream():
-            pass  # the guard counts
+            pass  # the middleware counts
         raise service.full()
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         async for _ in request.stream():
@@ -69,18 +70,18 @@ async def receive(request: Request, service: Service, *, several: bool) -> Recei
 def _keep(service: Service, files: list[UploadFile], fields: dict[str, Any]) -> Received:
     id = service.store.new_id()
     try:
-        folder = service.store.folder_of(id) / "input"
-        uploads = []
+        folder = service.store.folder_of(id)
+        inputs = []
         for number, file in enumerate(files):
             name = shown(file.filename or "picture")
-            path = folder / f"{number:03d}{_suffix(name)}"
-            with path.open("wb") as out:
+            input = Input(number, name, f"input/{number:03d}{_suffix(name)}")
+            with (folder / input.stored).open("wb") as out:
                 shutil.copyfileobj(file.file, out, 1 << 20)
-            uploads.append(Upload(name, path))
+            inputs.append(input)
     except BaseException:
         service.store.remove(id)
         raise
-    return Received(id, uploads, fields)
+    return Received(id, inputs, fields)
 
 
 def shown(name: str) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ccsr import images
-from ccsr.serve.spread import overlay
 from ccsr.serve.store import Result, names_for
+from ccsr.stability.maps import transparent_overlay
 
 MEDIA_TYPES = {
     "png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff", "avif": "image/avif",
@@ -36,7 +36,7 @@ def stability_png(folder: Path, number: int, scale: float) -> Path:
     """The stability map of one input as RGBA PNG."""
     kept = folder / "spread" / f"{number:03d}.png"
     if not kept.exists():
-        picture = overlay(np.load(folder / "spread" / f"{number:03d}.npy", allow_pickle=False), scale)
+        picture = transparent_overlay(np.load(folder / "spread" / f"{number:03d}.npy", allow_pickle=False), scale)
         partial = kept.with_suffix(f".{secrets.token_hex(4)}")
         picture.save(partial, "PNG")
         partial.replace(kept)

@@ -1,17 +1,17 @@
-"""What the API answers, as the OpenAPI document shows it."""
+"""The bodies of responses, as the OpenAPI document shows them."""
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-State = Literal["queued", "running", "done", "failed", "cancelled"]
+from ccsr.serve.store import State
 
 
-class _Answer(BaseModel):
+class _Model(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class ProblemAnswer(_Answer):
+class ProblemResponse(_Model):
     """An error (RFC 9457)."""
 
     type: str = "about:blank"
@@ -20,14 +20,14 @@ class ProblemAnswer(_Answer):
     detail: str = Field(description="one line: what is wrong and what to do, as the command line prints it")
 
 
-class Stability(_Answer):
+class Stability(_Model):
     """How much the samples of one picture differ."""
 
     mean: float = Field(description="mean over the picture, 0..1")
     scale: float = Field(description="value of the last colour of the map, 0..1")
 
 
-class InputAnswer(_Answer):
+class JobInput(_Model):
     """One picture that came in."""
 
     index: int
@@ -36,7 +36,7 @@ class InputAnswer(_Answer):
     links: dict[str, str | None]
 
 
-class FileAnswer(_Answer):
+class JobResult(_Model):
     """One result; the fields are those of `ccsr upscale --json`."""
 
     index: int = Field(description="number of the result, for `?index=`")
@@ -55,7 +55,7 @@ class FileAnswer(_Answer):
     links: dict[str, str | None]
 
 
-class JobAnswer(_Answer):
+class JobResponse(_Model):
     """A job as it is now."""
 
     id: str
@@ -67,12 +67,12 @@ class JobAnswer(_Answer):
     expires: float | None = Field(description="when it is removed, seconds since 1970")
     error: str | None
     options: dict[str, Any]
-    inputs: list[InputAnswer]
-    files: list[FileAnswer]
+    inputs: list[JobInput]
+    files: list[JobResult]
     links: dict[str, str]
 
 
-class AcceptedAnswer(_Answer):
+class AcceptedResponse(_Model):
     """A job that is in line."""
 
     id: str
@@ -80,14 +80,14 @@ class AcceptedAnswer(_Answer):
     links: dict[str, str]
 
 
-class CancelledAnswer(_Answer):
+class CancelledResponse(_Model):
     """A job that was told to stop; a running one reaches `cancelled` within moments."""
 
     id: str
     state: State
 
 
-class ModelAnswer(_Answer):
+class ModelResponse(_Model):
     """A model that requests may name."""
 
     name: str
@@ -98,7 +98,7 @@ class ModelAnswer(_Answer):
     prompts: bool = Field(description="whether it understands text")
 
 
-class HealthAnswer(_Answer):
+class HealthResponse(_Model):
     """How the server is."""
 
     status: Literal["ok", "broken"]
