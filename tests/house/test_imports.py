@@ -131,27 +131,3 @@ def test_modules_that_the_documentation_named_before() -> None:
     assert same_sample is sample
     assert same_trajectory is nuts_trajectory
     assert ddpm_step.__module__ == "ccsr.method.sampler"
-
-
-def test_modules_that_the_documentation_named_before() -> None:
-    from ccsr.method.sampler import sample
-    from ccsr.method.timesteps import nuts_trajectory
-    from ccsr.sampler import ddpm_step
-    from ccsr.sampler import sample as same_sample
-    from ccsr.timesteps import nuts_trajectory as same_trajectory
-
-    assert same_sample is sample
-    assert same_trajectory is nuts_trajectory
-    assert ddpm_step.__module__ == "ccsr.method.sampler"
-
-
-def test_modules_that_the_documentation_named_before() -> None:
-    from ccsr.method.sampler import sample
-    from ccsr.method.timesteps import nuts_trajectory
-    from ccsr.sampler import ddpm_step
-    from ccsr.sampler import sample as same_sample
-    from ccsr.timesteps import nuts_trajectory as same_trajectory
-
-    assert same_sample is sample
-    assert same_trajectory is nuts_trajectory
-    assert ddpm_step.__module__ == "ccsr.method.sampler"
