@@ -127,15 +127,15 @@ def test_a_buffer_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_memory_that_runs_out_means_smaller_tiles_and_says_so(
     tmp_path: Path, tiny: str, pipe: CCSRPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    computed, used = pipe._computed, []
+    run, used = pipe._run, []
 
     def scarce(batch, options, plan, *rest):  # type: ignore[no-untyped-def]
         if plan.tile is None or plan.tile > 300:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory")
         used.append(plan)
-        return computed(batch, options, plan, *rest)
+        return run(batch, options, plan, *rest)
 
-    monkeypatch.setattr(pipe, "_computed", scarce)
+    monkeypatch.setattr(pipe, "_run", scarce)
     source = write_picture(tmp_path / "a.png", 300, 300)
     events: list[runner.Event] = []
     job = runner.Job([source], describe(tiny), str(tmp_path / "b.png"))
@@ -145,7 +145,7 @@ def test_memory_that_runs_out_means_smaller_tiles_and_says_so(
     assert record.warnings == (
         "memory ran out, so it was computed in smaller tiles (256 and 256), which changes its bytes",
     )
-    monkeypatch.setattr(pipe, "_computed", computed)
+    monkeypatch.setattr(pipe, "_run", run)
     # Not a plan made anew for such tiles: it would take more of them in step, and they share their statistics.
     asked = pipe.upscale(images.load(source).rgb, UpscaleOptions(dtype="fp32"), used[-1]).sr
     assert np.abs(images.load(tmp_path / "b.png").rgb - asked).max() < 2 / 255

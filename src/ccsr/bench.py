@@ -136,11 +136,9 @@ def random_weights(architecture: str, dtype: str) -> Iterator[Path]:
 def write_random_model(architecture: str, dtype: str, folder: Path) -> None:
     """Pack a model of this architecture with random weights into `folder`; `dtype` is bf16, fp16 or fp32."""
     import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.utils import logging
 
-    from ccsr.networks import NANO, SD21, LatentControlNet
-    from ccsr.networks.controlnet import controlnet_keys
+    from ccsr.networks import NANO, SD21, make_network
     from ccsr.pipeline import DTYPES
     from ccsr.weights import pack_networks
 
@@ -148,14 +146,12 @@ def write_random_model(architecture: str, dtype: str, folder: Path) -> None:
     sizes = {"nano": NANO, "sd21": SD21}[architecture]
     torch.manual_seed(0)
     parts: dict[str, Any] = {}
-    for part, kind in (("unet", UNet2DConditionModel), ("controlnet", LatentControlNet), ("vae", AutoencoderKL)):
-        config = sizes["vae" if part == "vae" else "unet"]
-        if part == "controlnet":
-            config = {key: value for key, value in config.items() if key in controlnet_keys()}
+    for part in ("unet", "controlnet", "vae"):
         with torch.device("meta"):
-            network: Any = kind(**config)
-        parts[part] = fill_randomly(network.to(DTYPES[dtype]))
-    width = sizes["unet"]["cross_attention_dim"]
+            network = make_network(part, sizes)
+        # Not the networks' own: it warns of a cast.
+        parts[part] = fill_randomly(torch.nn.Module.to(network, DTYPES[dtype]))
+    width = parts["unet"].config.cross_attention_dim
     pack_networks(
         folder,
         **parts,

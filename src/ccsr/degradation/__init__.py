@@ -1,7 +1,14 @@
 """Making low-quality pictures from good ones."""
 
 from ccsr.degradation.realesrgan import PUBLISHED, RealESRGANDegradation, Stage
-from ccsr.degradation.simple import CAMERA, BicubicDegradation, Camera, CameraDegradation, LightDegradation
+from ccsr.degradation.simple import (
+    CAMERA,
+    BicubicDegradation,
+    Camera,
+    CameraDegradation,
+    LightDegradation,
+    StrongDegradation,
+)
 
 __all__ = [
     "CAMERA",
@@ -12,4 +19,5 @@ __all__ = [
     "LightDegradation",
     "RealESRGANDegradation",
     "Stage",
+    "StrongDegradation",
 ]

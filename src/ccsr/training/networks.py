@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from ccsr import atomic
 from ccsr.errors import OptionError, WeightsError
 from ccsr.method.sampler import NoiseSchedule
-from ccsr.networks import NANO, SD21, LatentControlNet, denoise
+from ccsr.networks import NANO, SD21, LatentControlNet, denoise, make_network
 from ccsr.training.config import ModelConfig, Part
 from ccsr.weights import find_folder, load_model, pack_networks
 from ccsr.weights.files import read_json
@@ -22,7 +22,7 @@ from ccsr.weights.load import base_embeddings, load_network
 class Denoiser(nn.Module):
     """UNet, ControlNet and one prompt embedding, called as `(z_t, t, z_lq)`."""
 
-    def __init__(self, unet: UNet2DConditionModel, controlnet: LatentControlNet, prompt: Tensor) -> None:
+    def __init__(self, unet: Any, controlnet: Any, prompt: Tensor) -> None:
         super().__init__()
         self.unet, self.controlnet, self.prompt = unet, controlnet, nn.Parameter(prompt)
 
@@ -36,7 +36,7 @@ class ModelInTraining:
     """A whole model in training."""
 
     denoiser: Denoiser
-    vae: AutoencoderKL
+    vae: Any
     schedule: NoiseSchedule
     scheduler_config: dict[str, Any]
     embeddings: dict[str, Tensor]
@@ -84,13 +84,17 @@ def start_networks(config: ModelConfig, seed: int) -> ModelInTraining:
             f"{config.base} is a base model without a ControlNet",
             hint="model.fresh=[controlnet] makes one from its UNet",
         )
+    sizes = {"unet": getattr(unet, "config", unet), "vae": getattr(vae, "config", vae)}
     if "vae" in fresh:
-        vae = AutoencoderKL.from_config(getattr(vae, "config", vae))
+        vae = make_network("vae", sizes)
     if "unet" in fresh:
-        unet = UNet2DConditionModel.from_config(getattr(unet, "config", unet))
+        unet = make_network("unet", sizes)
     if "controlnet" in fresh:
-        controlnet = LatentControlNet.for_unet(unet)
-        if "unet" in fresh:
+        own = getattr(controlnet, "config", controlnet)
+        # nano's shares no layer with its UNet, the published one is a copy of the UNet's first half.
+        copied = isinstance(unet, UNet2DConditionModel)
+        controlnet = LatentControlNet.for_unet(unet) if copied else make_network("controlnet", {"controlnet": own})
+        if copied and "unet" in fresh:
             # Zero convolutions spare a trained UNet; where nothing is trained yet, the control path opens at once.
             for layer in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
                 layer.reset_parameters()
@@ -129,7 +133,8 @@ def _base(config: ModelConfig) -> dict[str, Any]:
     if config.base is None:
         sizes = {"nano": NANO, "sd21": SD21}[config.architecture]
         return {
-            "unet": sizes["unet"], "controlnet": None, "vae": sizes["vae"], "scheduler": sizes["scheduler"],
+            "unet": sizes["unet"], "controlnet": sizes.get("controlnet"), "vae": sizes["vae"],
+            "scheduler": sizes["scheduler"],
             "embeddings": {}, "min_size": None if config.architecture == "nano" else 512, "min_scale": None,
             "color_fix": "wavelet" if config.architecture == "nano" else "adain", "licence": "unknown",
         }  # fmt: skip

@@ -1,21 +1,21 @@
 """The VAE's pre-training, on clean and on smoothed pictures. The denoiser's is stage 1 with the plain loss."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from ccsr.data.pairs import Pair, enlarge
 from ccsr.networks import codec
-from ccsr.training.config import LoopConfig, VAELoss, ValidationConfig
+from ccsr.training.config import LoopConfig, VAELoss
 from ccsr.training.loop import Draws, Evaluation, Player
 from ccsr.training.losses import picture_loss, to_ycbcr
 from ccsr.training.networks import ModelInTraining
-from ccsr.training.scores import psnr, sheet_of
+from ccsr.training.scores import Validation, psnr, sheet_of
 from ccsr.training.stage1 import Precision
 
 
@@ -28,11 +28,11 @@ class VAEStage:
         loss: VAELoss,
         loop: LoopConfig,
         accelerator: Accelerator,
-        validation: tuple[Sequence[Pair], ValidationConfig],
+        validation: Validation,
     ) -> None:
         self.networks, self.loss, self.device = networks, loss, accelerator.device
         self.precision = Precision(loop, self.device)
-        self.pairs, self.validation = validation
+        self.validation = validation
         networks.freeze()
         networks.vae.requires_grad_(True)
         if loop.checkpointing:
@@ -56,12 +56,12 @@ class VAEStage:
     @torch.no_grad()
     def evaluate(self) -> Evaluation | None:
         """PSNR of clean and of bicubic pictures through the VAE (Y, CbCr), and of the clean ones' 16x16 means."""
-        if not self.pairs:
+        if not self.validation.pairs:
             return None
         vae, device = self.networks.vae, self.device
         scores: dict[str, list[float]] = {}
         rows: list[list[Tensor]] = []
-        for pair in self.pairs:
+        for pair in self.validation.pairs:
             gt = pair.gt.to(device)
             size = (gt.shape[-2], gt.shape[-1])
             small = interpolate(gt, (size[0] // 4, size[1] // 4), mode="bicubic", antialias=True)
@@ -83,7 +83,7 @@ class VAEStage:
 
 
 @torch.no_grad()
-def set_scale(vae: AutoencoderKL, pairs: Sequence[Pair], device: torch.device) -> None:
+def set_scale(vae: Any, pairs: Sequence[Pair], device: torch.device) -> None:
     """Make the scaling factor one over the deviation of the latents, as the denoiser wants it."""
     latents = [codec.encode(vae, pair.gt.to(device)).mean.flatten() for pair in pairs]
     vae.register_to_config(scaling_factor=round(1 / float(torch.cat(latents).std()), 4))

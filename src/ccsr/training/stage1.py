@@ -13,11 +13,11 @@ from torch import Tensor
 from ccsr.data.pairs import Pair, enlarge
 from ccsr.method.timesteps import LAST
 from ccsr.networks import codec
-from ccsr.training.config import DenoiserLoss, LoopConfig, ModelConfig, Part, ValidationConfig
+from ccsr.training.config import DenoiserLoss, LoopConfig, ModelConfig, Part
 from ccsr.training.loop import Draws, Evaluation, Player
 from ccsr.training.losses import Predict, paper_losses, plain_loss, published_losses
 from ccsr.training.networks import Denoiser, ModelInTraining
-from ccsr.training.scores import judge
+from ccsr.training.scores import Validation, judge
 from ccsr.weights.tensors import DTYPES
 
 
@@ -102,12 +102,12 @@ class Stage1:
         loss: DenoiserLoss,
         loop: LoopConfig,
         accelerator: Accelerator,
-        validation: tuple[Sequence[Pair], ValidationConfig],
+        validation: Validation,
     ) -> None:
         self.networks, self.loss, self.device = networks, loss, accelerator.device
         self.precision = Precision(loop, self.device)
         self.predict = predictor(networks, self.precision)
-        self.pairs, self.validation = validation
+        self.validation = validation
         networks.freeze(self.precision.dtype, keep=parts_of(networks.denoiser, model.trained))
         start_learning(networks, model.trained, checkpointing=loop.checkpointing)
         self.players: list[Player] = [Player("denoiser", networks.denoiser, self.losses)]
@@ -118,4 +118,4 @@ class Stage1:
 
     def evaluate(self) -> Evaluation | None:
         """Scores of the present weights."""
-        return judge(self.networks, self.predict, self.pairs, self.validation.sheet, self.device)
+        return judge(self.networks, self.predict, self.validation, self.device)

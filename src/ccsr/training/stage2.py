@@ -3,12 +3,11 @@
 Source: the paper, III-C; ccsr-spec 6. For small models the denoiser can learn along, from pictures through the decoder.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
@@ -18,11 +17,11 @@ from ccsr.metrics.features import SHIPPED, FeatureNetwork, load_features, percep
 from ccsr.networks import codec
 from ccsr.networks.discriminators import PatchGAN, ProjectedDiscriminator
 from ccsr.networks.vit import load_vit
-from ccsr.training.config import SHIPPED_NETWORK, DecoderLoss, LoopConfig, ModelConfig, ValidationConfig
+from ccsr.training.config import SHIPPED_NETWORK, DecoderLoss, LoopConfig, ModelConfig
 from ccsr.training.loop import Draws, Evaluation, Player
 from ccsr.training.losses import picture_loss, ssim_loss
 from ccsr.training.networks import Denoiser, ModelInTraining
-from ccsr.training.scores import judge, super_resolve
+from ccsr.training.scores import Validation, judge, super_resolve
 from ccsr.training.stage1 import Precision, latent_losses, parts_of, predictor, start_learning
 from ccsr.weights.tensors import read_tensors
 
@@ -41,7 +40,7 @@ def _weights(path: str) -> dict[str, Tensor]:
 class Decoder(nn.Module):
     """The trained part of the VAE under the names it has there, and the denoiser where it learns along."""
 
-    def __init__(self, vae: AutoencoderKL, post_quant: bool, denoiser: Denoiser | None) -> None:
+    def __init__(self, vae: Any, post_quant: bool, denoiser: Denoiser | None, encoder: nn.Module | None = None) -> None:
         super().__init__()
         self.decoder = vae.decoder
         self.decoder.requires_grad_(True)
@@ -50,6 +49,9 @@ class Decoder(nn.Module):
             self.post_quant_conv.requires_grad_(True)
         if denoiser:
             self.denoiser = denoiser
+        if encoder:
+            self.encoder = encoder
+            self.encoder.requires_grad_(True)
 
 
 class Critic(nn.Module):
@@ -93,16 +95,17 @@ class Stage2:
         loss: DecoderLoss,
         loop: LoopConfig,
         accelerator: Accelerator,
-        validation: tuple[Sequence[Pair], ValidationConfig],
+        validation: Validation,
     ) -> None:
         self.networks, self.loss, self.device = networks, loss, accelerator.device
         self.precision = Precision(loop, self.device)
-        self.pairs, self.validation = validation
+        self.validation = validation
         networks.freeze(self.precision.dtype, keep=[networks.vae, *parts_of(networks.denoiser, model.trained)])
         start_learning(networks, model.trained, checkpointing=loop.checkpointing)
+        encoder = networks.vae.encoder if "vae" in model.trained else None
         self.predict = predictor(networks, self.precision)
         self.joint = bool(model.trained)
-        decoder = Decoder(networks.vae, loss.post_quant, networks.denoiser if self.joint else None)
+        decoder = Decoder(networks.vae, loss.post_quant, networks.denoiser if self.joint else None, encoder)
         if loop.checkpointing:
             networks.vae.enable_gradient_checkpointing()
         self.features: FeatureNetwork | None = None
@@ -186,4 +189,4 @@ class Stage2:
 
     def evaluate(self) -> Evaluation | None:
         """Scores of the present weights."""
-        return judge(self.networks, self.predict, self.pairs, self.validation.sheet, self.device)
+        return judge(self.networks, self.predict, self.validation, self.device)

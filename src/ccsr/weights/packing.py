@@ -9,14 +9,13 @@ from typing import Any, cast
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ccsr import atomic
 from ccsr.errors import CCSRError, OptionError, WeightsError
-from ccsr.networks import LatentControlNet
 from ccsr.options import COLOR_FIXES
 from ccsr.version import __version__
 from ccsr.weights.description import EMBEDDING_NAMES, describe
@@ -181,9 +180,9 @@ def _pack_loaded(model: Model, out: Path, **said: Any) -> None:
 def pack_networks(
     out: Path,
     *,
-    unet: UNet2DConditionModel,
-    controlnet: LatentControlNet,
-    vae: AutoencoderKL,
+    unet: Any,
+    controlnet: Any,
+    vae: Any,
     scheduler_config: Mapping[str, Any],
     embeddings: Mapping[str, Tensor],
     min_size: int | None,
@@ -212,12 +211,12 @@ def pack_networks(
         "_diffusers_version": diffusers.__version__,
         "_ccsr_version": __version__,
         "color_fix": color_fix,
-        "controlnet": [LatentControlNet.__module__, LatentControlNet.__name__],
+        "controlnet": _class_of(controlnet),
         "min_scale": min_scale,
         "min_size": min_size,
         "scheduler": ["diffusers", "DDPMScheduler"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
+        "unet": _class_of(unet),
+        "vae": _class_of(vae),
     }
     scheduler: Any = DDPMScheduler
     try:
@@ -237,6 +236,12 @@ def pack_networks(
         raise
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"cannot be written: {error}", path=out) from error
+
+
+def _class_of(network: Any) -> list[str]:
+    """Where diffusers finds a network's class: its own by their name alone."""
+    kind = type(network)
+    return ["diffusers" if kind.__module__.startswith("diffusers.") else kind.__module__, kind.__name__]
 
 
 def _refuse(out: Path, dtype: str) -> None:
