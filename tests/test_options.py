@@ -2,12 +2,19 @@
 
 from dataclasses import fields
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from ccsr.errors import OptionError
-from ccsr.options import UpscaleOptions, options_of
+from ccsr.options import DtypeName, UpscaleOptions, options_of
+from ccsr.plan import BYTES
+from ccsr.weights.tensors import DTYPES
+
+
+def test_number_formats_have_one_list() -> None:
+    assert {name: kind.itemsize for name, kind in DTYPES.items()} == BYTES
+    assert tuple(BYTES) == get_args(DtypeName)
 
 
 def test_every_field_is_an_option_of_some_door_with_a_help_text() -> None:

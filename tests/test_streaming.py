@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ccsr import CCSRPipeline, ImageError, buffers, images
+from ccsr import CCSRPipeline, ImageError, images
+from ccsr.images import buffers
 from ccsr.jobs import runner
 from ccsr.options import UpscaleOptions
 from ccsr.plan import make_plan
@@ -98,7 +99,7 @@ def test_a_job_writes_the_same_bytes(
 def test_no_room_is_told_and_leaves_nothing(tmp_path: Path, tiny: str) -> None:
     write_picture(tmp_path / "in" / "a.png", 64, 64)
     limit = (
-        "import resource; from ccsr import buffers; buffers.RESIDENT = 1000\n"
+        "import resource; from ccsr.images import buffers; buffers.RESIDENT = 1000\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
     )
     words = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", tiny, "-s", "2", "--threads", "1"]

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ccsr.errors import CCSRError, MissingExtraError, OptionError
+from ccsr.images import libvips
 from ccsr.jobs import runner
 from ccsr.jobs.runner import Event, Job, Record, Summary, Task
 from ccsr.log import get_logger
@@ -32,6 +33,7 @@ class Actor:
     """One device of the cluster; the model is loaded when it starts. Called with rows by Ray Data."""
 
     def __init__(self, job: Job, options: UpscaleOptions) -> None:
+        libvips.set_up_program()
         # What is to be made has been settled before; after a loss the file of a task made twice may lie there.
         self._maker = runner.Maker(dataclasses.replace(job, overwrite=True), options)
 

@@ -8,14 +8,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from fractions import Fraction
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from ccsr.compat import COMPAT
 from ccsr.errors import OptionError
-from ccsr.timesteps import T_OF_STEPS, Trajectory, first_version_trajectory, nuts_trajectory, uniform_trajectory
+from ccsr.method.compat import COMPAT
+from ccsr.method.timesteps import T_OF_STEPS, Trajectory, first_version_trajectory, nuts_trajectory, uniform_trajectory
 
 ALL_INTERFACES = ("cli", "python", "http")
 LOCAL_INTERFACES = ("cli", "python")
+ColorFix = Literal["adain", "wavelet", "none"]
+COLOR_FIXES: tuple[str, ...] = typing.get_args(ColorFix)
+DtypeName = Literal["fp32", "bf16", "fp16"]
+"""Number formats; `ccsr.weights.tensors.DTYPES` has torch's."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,7 @@ class UpscaleOptions:
         None,
         "how colours follow the input (default: as the model folder says)",
         "result",
-        choices=("adain", "wavelet", "none"),
+        choices=COLOR_FIXES,
         label="Colours follow the input by",
     )
     prompt: str | None = _option(None, "text for models with a text encoder", "method", label="Describe the photo")
@@ -262,7 +266,7 @@ class UpscaleOptions:
         "auto",
         "number format of the networks",
         "machine",
-        choices=("auto", "fp32", "bf16", "fp16"),
+        choices=("auto", *typing.get_args(DtypeName)),
         label="Number format",
     )
     engine: str = _option(

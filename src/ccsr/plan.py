@@ -14,9 +14,9 @@ from itertools import groupby, islice
 from math import isqrt
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ccsr.buffers import RESIDENT
-from ccsr.compat import COMPAT
 from ccsr.errors import MemoryPlanError, OptionError
+from ccsr.images.buffers import RESIDENT
+from ccsr.method.compat import COMPAT
 from ccsr.options import UpscaleOptions
 
 if TYPE_CHECKING:
@@ -285,11 +285,12 @@ def machine_flops(device: str, dtype: str, threads: int) -> float:
 
     import torch
 
-    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    from ccsr.weights.tensors import DTYPES
+
     torch.set_num_threads(threads)
     with torch.inference_mode():
-        x = torch.randn(1, 64, 128, 128, device=device).to(kinds[dtype], memory_format=torch.channels_last)
-        layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(device, kinds[dtype])
+        x = torch.randn(1, 64, 128, 128, device=device).to(DTYPES[dtype], memory_format=torch.channels_last)
+        layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(device, DTYPES[dtype])
         float(layer(x).sum())
         started, runs = time.perf_counter(), 5
         for _ in range(runs):

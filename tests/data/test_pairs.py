@@ -11,7 +11,7 @@ from PIL import Image
 from ccsr.data.pairs import DataConfig, DegradationConfig, Pair, PairDataset, batches, enlarge, fixed_pairs
 from ccsr.data.sources import Pictures, SourceConfig
 from ccsr.errors import ImageError, OptionError
-from ccsr.resample import enlarge as enlarge_of_inference
+from ccsr.images.resample import enlarge as enlarge_of_inference
 from helpers import write_picture
 
 

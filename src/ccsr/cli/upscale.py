@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
         if options.batch_size > 1:
             terminal.say("note: --batch-size above 1 may change last bits of results")
         _tell_long_work(tasks)
-    reporter = terminal.Reporter(
+    reporter = terminal.JobReporter(
         tasks, quiet=arguments.quiet, verbose=arguments.verbose, progress=not arguments.no_progress
     )
 

@@ -1,4 +1,4 @@
-"""A comparison as a table: cells with their marks, whatever form they are printed in afterwards."""
+"""A comparison as a table: cells with their marks, whatever format they are printed in afterwards."""
 
 import math
 import platform
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ccsr.compare.measure import Figure
-from ccsr.compare.printed import PrintedRow
-from ccsr.compare.rows import Comparison, Row
+from ccsr.compare.paper_values import PrintedRow
+from ccsr.compare.run import Comparison, Row
+from ccsr.compare.scoring import Figure
 from ccsr.data.layouts import KNOWN_SIZES
 from ccsr.metrics import Metric
 

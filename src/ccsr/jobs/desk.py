@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ccsr import images
+from ccsr import atomic, images
 from ccsr.errors import CCSRError, ImageError
 from ccsr.jobs.journal import Claim, Journal
 from ccsr.jobs.names import JOURNAL_NAME
@@ -165,7 +165,7 @@ class Desk:
                 claim = journal.claim(facts.output, facts.entry, overwrite=self.job.overwrite, since=self._begin)
             # Once in any case: a killed process's file may have been too young for the run that took over from it.
             if claim == "resumed" or facts.output.parent not in self._swept:
-                images.sweep(facts.output.parent)
+                atomic.sweep(facts.output.parent)
                 self._swept.add(facts.output.parent)
         except (CCSRError, OSError) as error:
             return self.record(task, "failed", error=as_ours(error, task.source.path))

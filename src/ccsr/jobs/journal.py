@@ -15,13 +15,14 @@ from typing import Literal
 from ccsr.errors import CCSRError
 from ccsr.jobs.names import JOURNAL_NAME
 from ccsr.jobs.presence import Presence, is_present
+from ccsr.sqlite import migrate, transaction
 
 Claim = Literal["claimed", "resumed", "done", "taken", "refused"]
 """What came of taking on a result: it is ours to make (after a run that was stopped at it: `resumed`); it was made;
 another run is making it; or a file lies there that is not ours to replace."""
 
 MIGRATIONS = (
-    """
+    ["""
     CREATE TABLE results (
         output TEXT PRIMARY KEY,        -- relative to the folder, so that it may be moved
         input TEXT NOT NULL,            -- absolute
@@ -33,11 +34,11 @@ MIGRATIONS = (
         seconds REAL,
         error TEXT
     ) WITHOUT ROWID
-    """,
-    "ALTER TABLE results ADD COLUMN run TEXT",  # the run that makes the result, while it does: see `presence`
-    "ALTER TABLE results ADD COLUMN finished REAL",  # seconds since 1970
-)
-"""Numbered from 1; a journal's `user_version` is the number of the last one it has been through. Only append."""
+    """],
+    ["ALTER TABLE results ADD COLUMN run TEXT"],  # the run that makes the result, while it does: see `presence`
+    ["ALTER TABLE results ADD COLUMN finished REAL"],  # seconds since 1970
+)  # fmt: skip
+"""See `sqlite.migrate`; only append."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,10 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
             # Another process may write the same folder; its turns are short.
             self._connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        newer = CCSRError("the journal is from a newer version", path=self.path, hint="update ccsr, or use another -o")
         try:
             with self._translated():
-                self._migrate()
+                migrate(self._connection, MIGRATIONS, newer)
         except BaseException:
             self.close()
             raise
@@ -103,7 +105,7 @@ class Journal:
         key, values = self._key(output), self._values(entry)
         with self._translated():
             self._presence.begin()
-        with self._translated(), self._transaction():
+        with self._translated(), transaction(self._connection):
             row = self._connection.execute(
                 "SELECT state, run, finished, input, size, mtime_ns, options, model_sha256 FROM results"
                 " WHERE output = ?",
@@ -145,37 +147,11 @@ class Journal:
         absolute = Path(os.path.abspath(entry.input))
         return _text(absolute), entry.size, entry.mtime_ns, entry.options, entry.model_sha256
 
-    def _migrate(self) -> None:
-        with self._transaction():
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > len(MIGRATIONS):
-                raise CCSRError(
-                    "the journal is from a newer version", path=self.path, hint="update ccsr, or use another -o"
-                )
-            for number, statement in enumerate(MIGRATIONS[version:], version + 1):
-                self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {number}")
-
     @contextmanager
     def together(self) -> Iterator[None]:
         """Inside, all claims reach the disk at once, at the end: for very many of them."""
-        with self._translated(), self._transaction():
+        with self._translated(), transaction(self._connection):
             yield
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        if self._connection.in_transaction:
-            yield
-            return
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            # On a full disk SQLite rolls back by itself, at times.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ccsr import buffers, images
+from ccsr import images
 from ccsr.errors import ImageError, OptionError
+from ccsr.images import buffers
+from ccsr.images.resample import enlarge
 from ccsr.jobs.desk import Claimed, Desk, Numbered, Teller
 from ccsr.jobs.journal import Entry
 from ccsr.jobs.names import intermediate
@@ -28,7 +30,6 @@ from ccsr.jobs.records import Advanced, Event, Record, Stop, as_ours
 from ccsr.log import get_logger
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan, batches
-from ccsr.resample import enlarge
 
 if TYPE_CHECKING:
     from ccsr.pipeline import Upscaled

@@ -14,7 +14,7 @@ from ccsr.networks.tiled import norms_of
 
 
 @dataclass(frozen=True)
-class Stage:
+class Phase:
     """One part of the work, in the order in which they run."""
 
     name: str
@@ -22,19 +22,19 @@ class Stage:
     rows: int
     """Rows of a batch that will come to each norm: tiles, times two under guidance, times evaluations."""
     cost: float
-    """Work of this part, in any unit that all stages share."""
+    """Work of this part, in any unit that all phases share."""
 
 
 @contextmanager
-def watched(stages: Sequence[Stage], on_share: Callable[[float, str], None]) -> Iterator[None]:
-    """Inside, `on_share` is called as (share of all work in 0..1, stage's name) before each group norm."""
-    total = sum(stage.cost for stage in stages)
+def watched(phases: Sequence[Phase], on_share: Callable[[float, str], None]) -> Iterator[None]:
+    """Inside, `on_share` is called as (share of all work in 0..1, phase's name) before each group norm."""
+    total = sum(phase.cost for phase in phases)
     handles, before = [], 0.0
-    for stage in stages:
-        norms = norms_of(stage.networks)
-        hook = _counting(stage, before / total, stage.cost / total, len(norms), on_share)
+    for phase in phases:
+        norms = norms_of(phase.networks)
+        hook = _counting(phase, before / total, phase.cost / total, len(norms), on_share)
         handles += [norm.register_forward_pre_hook(hook) for norm in norms]
-        before += stage.cost
+        before += phase.cost
     try:
         yield
     finally:
@@ -43,13 +43,13 @@ def watched(stages: Sequence[Stage], on_share: Callable[[float, str], None]) -> 
 
 
 def _counting(
-    stage: Stage, start: float, share: float, norms: int, on_share: Callable[[float, str], None]
+    phase: Phase, start: float, share: float, norms: int, on_share: Callable[[float, str], None]
 ) -> Callable[[nn.Module, Any], None]:
     seen = 0
 
     def hook(_: nn.Module, inputs: Any) -> None:
         nonlocal seen
         seen += len(inputs[0])
-        on_share(start + share * min(1.0, seen / (norms * stage.rows)), stage.name)
+        on_share(start + share * min(1.0, seen / (norms * phase.rows)), phase.name)
 
     return hook

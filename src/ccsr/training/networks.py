@@ -1,6 +1,5 @@
 """The networks that training starts from, and the model folder that it ends in."""
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +9,10 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
+from ccsr import atomic
 from ccsr.errors import OptionError, WeightsError
+from ccsr.method.sampler import NoiseSchedule
 from ccsr.networks import NANO, SD21, LatentControlNet, denoise
-from ccsr.sampler import NoiseSchedule
 from ccsr.training.config import ModelConfig, Part
 from ccsr.weights import find_folder, load_model, pack_networks
 from ccsr.weights.files import read_json
@@ -168,27 +168,25 @@ def pack(networks: ModelInTraining, config: ModelConfig, out: Path, how: str) ->
     if networks.prompt_learnt:
         # What it was trained with is the only one that it knows.
         embeddings = {"positive": networks.denoiser.prompt.detach().float()}
-    new = out.with_name(f".{out.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    pack_networks(
-        new,
-        unet=networks.denoiser.unet,
-        controlnet=networks.denoiser.controlnet,
-        vae=networks.vae,
-        scheduler_config=networks.scheduler_config,
-        embeddings=embeddings,
-        min_size=networks.min_size,
-        min_scale=networks.min_scale,
-        color_fix=networks.color_fix,
-        name=config.name or out.parent.name,
-        source=f"{how}, from {networks.origin}",
-        licence=networks.licence,
-        dtype=config.dtype,
-    )
     try:
-        if out.exists():
-            shutil.rmtree(out)
-        new.rename(out)
+        with atomic.folder(out, replace=True) as new:
+            pack_networks(
+                new,
+                unet=networks.denoiser.unet,
+                controlnet=networks.denoiser.controlnet,
+                vae=networks.vae,
+                scheduler_config=networks.scheduler_config,
+                embeddings=embeddings,
+                min_size=networks.min_size,
+                min_scale=networks.min_scale,
+                color_fix=networks.color_fix,
+                name=config.name or out.parent.name,
+                source=f"{how}, from {networks.origin}",
+                licence=networks.licence,
+                dtype=config.dtype,
+            )
+    except WeightsError:
+        raise
     except OSError as error:
         raise WeightsError(f"cannot be replaced: {error.strerror}", path=out) from error
 

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 import yaml
 from accelerate import Accelerator
 
+from ccsr import atomic
 from ccsr.data.pairs import DataConfig, Pair, PairDataset, batches, fixed_pairs
 from ccsr.data.sources import Pictures, SourceConfig
 from ccsr.errors import MissingExtraError, OptionError, TrainingError
@@ -241,9 +241,8 @@ def _keep(run: Path, config: Config) -> None:
             )  # fmt: skip
     try:
         run.mkdir(parents=True, exist_ok=True)
-        part = run / f".{CONFIG}.{os.getpid()}.part"  # each of several processes writes the same
-        part.write_text(as_yaml(config), encoding="utf-8")
-        part.replace(run / CONFIG)
+        with atomic.file(run / CONFIG) as file:  # each of several processes writes the same
+            file.write(as_yaml(config).encode())
     except OSError as error:
         raise TrainingError(f"cannot be written: {error.strerror}", path=run) from error
 

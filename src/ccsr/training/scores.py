@@ -8,12 +8,12 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ccsr.color import adain_color_fix, wavelet_color_fix
 from ccsr.data.pairs import Pair, enlarge
-from ccsr.features import SHIPPED, FeatureNetwork, load_features, perceptual_distance
+from ccsr.method.color import FIXES
+from ccsr.method.sampler import NoiseSchedule, sample
+from ccsr.method.timesteps import nuts_trajectory
+from ccsr.metrics.features import SHIPPED, FeatureNetwork, load_features, perceptual_distance
 from ccsr.networks import codec
-from ccsr.sampler import NoiseSchedule, sample
-from ccsr.timesteps import nuts_trajectory
 from ccsr.training.loop import Evaluation
 from ccsr.training.losses import Predict, to_ycbcr
 from ccsr.training.networks import ModelInTraining
@@ -21,11 +21,6 @@ from ccsr.weights.tensors import read_tensors
 
 _SMALLEST = 32
 """Side in pixels below which the feature network has nothing left to see."""
-_FIXES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "adain": adain_color_fix,
-    "wavelet": wavelet_color_fix,
-    "none": lambda sr, _: sr,
-}
 
 
 def super_resolve(
@@ -74,7 +69,7 @@ def judge(
     """
     if not pairs:
         return None
-    fix = _FIXES[networks.color_fix]
+    fix = FIXES[networks.color_fix]
     vae = networks.vae
     scores: dict[str, list[float]] = {}
     rows = []
