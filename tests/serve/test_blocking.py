@@ -3,12 +3,14 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ccsr.serve.store import Store
+from ccsr.errors import CCSRError
+from ccsr.serve.store import Store, StoredJob
 
 from .conftest import Gate, Start
 from .test_api import picture, problem
@@ -66,6 +68,43 @@ def test_the_store_is_called_without_the_lock_and_outside_of_the_event_loop(
     problem(client.delete(f"/v1/jobs/{last}"), 404)
     assert wrong == []
     assert called == set(DISK)
+
+
+def test_a_job_has_its_place_while_it_is_written(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, begun, may_end = Gate(), threading.Event(), threading.Event()
+    serving = start(gate, queue=1)
+    running = serving.job(picture(tmp_path))
+    assert gate.reached.wait()
+    real = Store.add
+
+    def slow(store: Store, job: StoredJob) -> None:
+        begun.set()
+        may_end.wait()
+        real(store, job)
+
+    def refused(store: Store, job: StoredJob) -> None:
+        raise CCSRError("the jobs cannot be kept: disk full")
+
+    monkeypatch.setattr(Store, "add", slow)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(serving.job, picture(tmp_path))
+        try:
+            begun.wait()
+            # Nobody can see it yet, and nobody gets the last place in the meantime.
+            answer = serving.client.post("/v1/jobs", files={"file": picture(tmp_path)})
+            assert problem(answer, 429).startswith("1 jobs wait already, the limit is 1 (")
+        finally:
+            may_end.set()
+    assert serving.client.delete(f"/v1/jobs/{waiting.result()}").json()["state"] == "cancelled"
+    # A place is given back where the store refuses the job.
+    monkeypatch.setattr(Store, "add", refused)
+    for _ in range(2):
+        answer = serving.client.post("/v1/jobs", files={"file": picture(tmp_path)})
+        assert problem(answer, 500) == "the jobs cannot be kept: disk full"
+    monkeypatch.setattr(Store, "add", real)
+    last = serving.job(picture(tmp_path))
+    gate.opened.set()
+    assert [serving.ended(id)["state"] for id in (running, last)] == ["done", "done"]
 
 
 @pytest.fixture

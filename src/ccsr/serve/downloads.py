@@ -1,4 +1,4 @@
-"""Pictures and archives that are sent: conversions are made once and kept beside the job."""
+"""Files to download: results in other formats, made once and kept beside the job, and archives of them."""
 
 import secrets
 import zipfile
@@ -46,9 +46,9 @@ def stability_png(folder: Path, number: int, scale: float) -> Path:
 def archive(folder: Path, results: list[tuple[Result, Path]]) -> Path:
     """A zip of results, stored as they are: pictures are compressed already. The caller deletes it."""
     names = names_for(result for result, _ in results)
-    made = folder / f"all-{secrets.token_hex(4)}.zip"
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as out:
-        for result, path in results:
+    path = folder / f"all-{secrets.token_hex(4)}.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as out:
+        for result, source in results:
             stem = names[result.number].rpartition(".")[0]
-            out.write(path, stem + path.suffix)
-    return made
+            out.write(source, stem + source.suffix)
+    return path

@@ -21,7 +21,7 @@ STATUS: tuple[tuple[type[CCSRError], int], ...] = (
 
 
 def status_of(error: CCSRError) -> int:
-    """The status that answers this error."""
+    """The HTTP status for this error."""
     return next(status for kind, status in STATUS if isinstance(error, kind))
 
 
@@ -32,7 +32,7 @@ def with_client_name(error: CCSRError, names: Mapping[str, str]) -> CCSRError:
 
 
 class Problem(Exception):  # noqa: N818 -- the RFC's word
-    """An answer that is no success: `detail` is one line that says what to do."""
+    """A response that is no success: `detail` is one line that says what to do."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -40,7 +40,7 @@ class Problem(Exception):  # noqa: N818 -- the RFC's word
 
     @classmethod
     def of(cls, error: CCSRError) -> "Problem":
-        """The answer for an error of ours."""
+        """The response for an error of ours."""
         return cls(status_of(error), str(error))
 
     def response(self) -> JSONResponse:

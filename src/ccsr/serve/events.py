@@ -34,7 +34,7 @@ async def events_of(service: Service, id: str) -> AsyncIterator[str]:
                 yield _event("end", job.model_dump())
                 return
             try:
-                # A queued job's time runs down without news of its own.
+                # A queued job's time left runs down without a change of its own.
                 await asyncio.wait_for(changed.wait(), 1 if job.state == "queued" else HEARTBEAT_SECONDS)
             except TimeoutError:
                 yield ": still here\n\n"

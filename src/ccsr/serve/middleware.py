@@ -100,7 +100,7 @@ class GuardMiddleware:
 
 
 async def _drain(receive: Receive, most: int) -> None:
-    """Read and drop what is still being sent: a client that writes does not see an answer."""
+    """Read and drop what is still being sent: a client that writes does not see a response."""
     dropped = 0
     try:
         while dropped < most:

@@ -92,21 +92,21 @@ EVENTS: Responses = {
 def document(app: FastAPI, service: Service) -> dict[str, Any]:
     """The OpenAPI document of a server, whose forms have the options and limits of that server."""
     if app.openapi_schema is None:
-        made = get_openapi(
+        built = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes,
             license_info=app.license_info,
         )  # fmt: skip
-        made["components"]["schemas"]["ProblemResponse"] = ProblemResponse.model_json_schema()
+        built["components"]["schemas"]["ProblemResponse"] = ProblemResponse.model_json_schema()
         # Every error is of our own form.
         for unused in ("HTTPValidationError", "ValidationError"):
-            made["components"]["schemas"].pop(unused, None)
+            built["components"]["schemas"].pop(unused, None)
         schema = options_schema(service.settings, list(service.models.by_name), service.models.default)
         for path, several in (("/v1/upscale", False), ("/v1/jobs", True)):
-            made["paths"][path]["post"]["requestBody"] = _form(schema, several)
+            built["paths"][path]["post"]["requestBody"] = _form(schema, several)
         if service.settings.token is not None:
-            made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-            made["security"] = [{"token": []}]
-        app.openapi_schema = made
+            built["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            built["security"] = [{"token": []}]
+        app.openapi_schema = built
     return app.openapi_schema
 
 

@@ -47,7 +47,7 @@ class ActiveJob:
         return replace(self.job, state=self.state, inputs=tuple(self.inputs), results=tuple(self.results))
 
     def notify(self) -> None:
-        """Wake who listens."""
+        """Wake the listeners."""
         for loop, event in list(self.listeners):
             try:
                 loop.call_soon_threadsafe(event.set)
@@ -157,7 +157,7 @@ class JobQueue:
         active.notify()
 
     def cancel(self, id: str) -> State | None:
-        """End a job that waits, tell a running one to stop; the state it has now, None where it does neither."""
+        """End a job that waits, have a running one stopped; the state it has now, None where it is neither."""
         with self._changed:
             active = self._active.get(id)
             if active is None:
@@ -198,7 +198,7 @@ class JobQueue:
 
     @contextmanager
     def listening(self, id: str) -> Iterator[asyncio.Event]:
-        """An event of the running loop that is set whenever there may be news of a job."""
+        """An event of the running loop that is set whenever a job may have changed."""
         changed = asyncio.Event()
         active = self._active.get(id)
         if active is None:

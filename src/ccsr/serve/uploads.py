@@ -93,6 +93,6 @@ def shown(name: str) -> str:
 
 
 def _suffix(name: str) -> str:
-    """The name's suffix where it looks like one; some formats are told by it."""
+    """The name's suffix where it looks like one; some formats are recognised by it."""
     suffix = Path(name).suffix.lower()
     return suffix if re.fullmatch(r"\.[a-z0-9]{1,5}", suffix) else ""

@@ -143,7 +143,7 @@ class Worker(threading.Thread):
 
 
 class _JobListener:
-    """Hears the runner: keeps results, passes progress on, and stops the job when it shall stop."""
+    """Listens to the runner: keeps results, passes progress on, and stops the job when it shall stop."""
 
     def __init__(
         self,
