@@ -184,7 +184,7 @@ class CCSRPipeline(DiffusionPipeline):
     ) -> list[Upscaled]:
         """One result for each (picture, sample), at the plan's size.
 
-        `on_progress` is called as (done, total, phase) while the networks run; what it raises stops the work. A result
+        `on_progress` is called as (done, total, part) while the networks run; what it raises stops the work. A result
         that fails is tried once more: see `with_retry`.
 
         Raises:
