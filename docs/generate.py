@@ -4,6 +4,7 @@ A test compares them, so documentation that differs from the code fails.
 """
 
 import os
+import runpy
 from pathlib import Path
 
 from ccsr.cli.main import COMMANDS, commands_of, help_text
@@ -27,7 +28,8 @@ def cli_page() -> str:
 
 def pages() -> dict[Path, str]:
     """Content of every generated file."""
-    return {HERE / "cli.md": cli_page()}
+    layers = runpy.run_path(str(HERE / "layers.py"))["picture"]()
+    return {HERE / "cli.md": cli_page(), HERE / "images" / "layers.svg": layers}
 
 
 if __name__ == "__main__":
