@@ -33,7 +33,7 @@ def options_page() -> str:
         "",
         "Made by `docs/generate.py` from the one list of options. The same names serve everywhere: keywords of a",
         "pipeline's call, form fields of [the HTTP API](web.md) and, with `-` for `_`, flags of",
-        "[the command line](cli.md).",
+        "[the command line](cli.md). A few, such as `device`, are not offered over HTTP.",
     ]
     groups: dict[str, list[Option]] = {}
     for option in options_of(UpscaleOptions):
