@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ccsr import CCSRPipeline, ImageError, buffers, images
+from ccsr import CCSRPipeline, ImageError, images
+from ccsr.images import buffers
 from ccsr.jobs import runner
 from ccsr.options import UpscaleOptions
 from ccsr.plan import make_plan
@@ -80,7 +81,7 @@ def test_a_job_writes_the_same_bytes(
     picture = images.Picture(np.ascontiguousarray(values[..., :3]), np.ascontiguousarray(values[..., 3]), 16)
     images.save(picture, tmp_path / "in" / name) if (tmp_path / "in").mkdir() is None else None
     options = UpscaleOptions.from_mapping(
-        {"color_fix": "wavelet", "samples": 2, "stability_map": True, "tile": 64, "vae_tile": 64}, door="cli"
+        {"color_fix": "wavelet", "samples": 2, "stability_map": True, "tile": 64, "vae_tile": 64}, interface="cli"
     )
 
     def run(to: str) -> dict[str, bytes]:
@@ -98,7 +99,7 @@ def test_a_job_writes_the_same_bytes(
 def test_no_room_is_told_and_leaves_nothing(tmp_path: Path, tiny: str) -> None:
     write_picture(tmp_path / "in" / "a.png", 64, 64)
     limit = (
-        "import resource; from ccsr import buffers; buffers.RESIDENT = 1000\n"
+        "import resource; from ccsr.images import buffers; buffers.RESIDENT = 1000\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
     )
     words = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", tiny, "-s", "2", "--threads", "1"]
@@ -126,15 +127,15 @@ def test_a_buffer_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_memory_that_runs_out_means_smaller_tiles_and_says_so(
     tmp_path: Path, tiny: str, pipe: CCSRPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    computed, used = pipe._computed, []
+    run, used = pipe._run, []
 
     def scarce(batch, options, plan, *rest):  # type: ignore[no-untyped-def]
         if plan.tile is None or plan.tile > 300:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory")
         used.append(plan)
-        return computed(batch, options, plan, *rest)
+        return run(batch, options, plan, *rest)
 
-    monkeypatch.setattr(pipe, "_computed", scarce)
+    monkeypatch.setattr(pipe, "_run", scarce)
     source = write_picture(tmp_path / "a.png", 300, 300)
     events: list[runner.Event] = []
     job = runner.Job([source], describe(tiny), str(tmp_path / "b.png"))
@@ -144,7 +145,7 @@ def test_memory_that_runs_out_means_smaller_tiles_and_says_so(
     assert record.warnings == (
         "memory ran out, so it was computed in smaller tiles (256 and 256), which changes its bytes",
     )
-    monkeypatch.setattr(pipe, "_computed", computed)
+    monkeypatch.setattr(pipe, "_run", run)
     # Not a plan made anew for such tiles: it would take more of them in step, and they share their statistics.
     asked = pipe.upscale(images.load(source).rgb, UpscaleOptions(dtype="fp32"), used[-1]).sr
     assert np.abs(images.load(tmp_path / "b.png").rgb - asked).max() < 2 / 255

@@ -128,7 +128,7 @@ def test_squeezenet_knows_its_classes() -> None:
     # The last layer, computed here from the same file: the features are those that the classifier was trained on.
     from safetensors.torch import load_file
 
-    from ccsr.features import SHIPPED, load_features
+    from ccsr.metrics.features import SHIPPED, load_features
 
     picture = np.asarray(Image.fromarray(data.chelsea()).resize((227, 227), Image.Resampling.BICUBIC))
     x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None] / 255
@@ -145,7 +145,7 @@ def test_squeezenet_knows_its_classes() -> None:
 def test_squeezenet_gradient_reaches_a_black_picture() -> None:
     from safetensors.torch import load_file
 
-    from ccsr.features import SHIPPED, load_features, perceptual_distance
+    from ccsr.metrics.features import SHIPPED, load_features, perceptual_distance
 
     sr = torch.zeros(1, 3, 64, 64, requires_grad=True)
     perceptual_distance(load_features(load_file(SHIPPED)), sr, torch.rand(1, 3, 64, 64)).backward()

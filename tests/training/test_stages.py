@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ccsr.data.pairs import Pair, enlarge
 from ccsr.method import Conditions, Networks, Settings, restore
-from ccsr.timesteps import nuts_trajectory
+from ccsr.method.timesteps import nuts_trajectory
 from ccsr.training.config import Config, LoopConfig, Stage1Config, Stage2Config
 from ccsr.training.loop import StepNoise, Trainee, fit
 from ccsr.training.networks import start_networks

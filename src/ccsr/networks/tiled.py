@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import GroupNorm
 from torch.nn.functional import batch_norm
 
-from ccsr.tiling import Grid, Span, even_tile, make_grid, map_tiles, spans
+from ccsr.networks.tiling import Grid, Span, even_tile, make_grid, map_tiles, spans
 
 
 class Statistics(NamedTuple):

@@ -14,7 +14,7 @@ from ccsr.networks.tiled import norms_of
 
 
 @dataclass(frozen=True)
-class Stage:
+class WorkPart:
     """One part of the work, in the order in which they run."""
 
     name: str
@@ -22,19 +22,19 @@ class Stage:
     rows: int
     """Rows of a batch that will come to each layer: tiles, times two under guidance, times evaluations."""
     cost: float
-    """Work of this part, in any unit that all stages share."""
+    """Work of this part, in any unit that all parts share."""
 
 
 @contextmanager
-def watched(stages: Sequence[Stage], on_share: Callable[[float, str], None]) -> Iterator[None]:
-    """Inside, `on_share` is called as (share of all work in 0..1, stage's name) before each layer that counts."""
-    total = sum(stage.cost for stage in stages)
+def watched(parts: Sequence[WorkPart], on_share: Callable[[float, str], None]) -> Iterator[None]:
+    """Inside, `on_share` is called as (share of all work in 0..1, part's name) before each layer that counts."""
+    total = sum(part.cost for part in parts)
     handles, before = [], 0.0
-    for stage in stages:
-        layers = _layers(stage.networks)
-        hook = _counting(stage, before / total, stage.cost / total, len(layers), on_share)
+    for part in parts:
+        layers = _layers(part.networks)
+        hook = _counting(part, before / total, part.cost / total, len(layers), on_share)
         handles += [layer.register_forward_pre_hook(hook) for layer in layers]
-        before += stage.cost
+        before += part.cost
     try:
         yield
     finally:
@@ -48,13 +48,13 @@ def _layers(networks: Sequence[nn.Module]) -> Sequence[nn.Module]:
 
 
 def _counting(
-    stage: Stage, start: float, share: float, layers: int, on_share: Callable[[float, str], None]
+    part: WorkPart, start: float, share: float, layers: int, on_share: Callable[[float, str], None]
 ) -> Callable[[nn.Module, Any], None]:
     seen = 0
 
     def hook(_: nn.Module, inputs: Any) -> None:
         nonlocal seen
         seen += len(inputs[0])
-        on_share(start + share * min(1.0, seen / (layers * stage.rows)), stage.name)
+        on_share(start + share * min(1.0, seen / (layers * part.rows)), part.name)
 
     return hook

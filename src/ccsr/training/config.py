@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ccsr.data.pairs import DataConfig
 from ccsr.data.sources import SourceConfig
 from ccsr.errors import OptionError
+from ccsr.options import ColorFix, DtypeName
 from ccsr.training.yaml_config import apply
 
 SHIPPED_NETWORK = "squeezenet"
@@ -39,7 +40,7 @@ class LoopConfig:
     clip_norm: float = 1.0
     ema: float = 0.0
     """Decay of the running average of the weights, which then is what is kept; 0: none."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", DtypeName] = "fp32"
     """Of the networks' arithmetic; losses, noise and weights stay in float32. auto: bf16 where the machine has it."""
     checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, a third more time."""
@@ -77,9 +78,9 @@ class ModelConfig:
     """Of the finished model; else the run folder's."""
     licence: str | None = None
     """Of the finished weights; else the base's."""
-    color_fix: Literal["adain", "wavelet", "none"] | None = None
+    color_fix: ColorFix | None = None
     """What the finished model asks for; else what the base does."""
-    dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    dtype: DtypeName = "bf16"
     """Number format of the finished weights."""
 
 

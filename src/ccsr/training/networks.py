@@ -1,6 +1,5 @@
 """The networks that training starts from, and the model folder that it ends in."""
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,9 +9,10 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from ccsr import atomic
 from ccsr.errors import OptionError, WeightsError
+from ccsr.method.sampler import NoiseSchedule
 from ccsr.networks import NANO, SD21, LatentControlNet, denoise, make_network
-from ccsr.sampler import NoiseSchedule
 from ccsr.training.config import ModelConfig, Part
 from ccsr.weights import ModelFacts, find_folder, load_model, pack_networks
 from ccsr.weights.files import read_json
@@ -183,18 +183,16 @@ def pack(networks: ModelInTraining, config: ModelConfig, out: Path, how: str) ->
     if networks.prompt_learnt:
         # What it was trained with is the only one that it knows.
         embeddings = {"positive": networks.denoiser.prompt.detach().float()}
-    new = out.with_name(f".{out.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
     parts = {"unet": networks.denoiser.unet, "controlnet": networks.denoiser.controlnet, "vae": networks.vae}
     facts = ModelFacts(
         config.name or out.parent.name, f"{how}, from {networks.origin}", networks.licence, networks.color_fix,
         networks.min_size, networks.min_scale, config.dtype,
     )  # fmt: skip
-    pack_networks(new, parts, networks.scheduler_config, embeddings, facts)
     try:
-        if out.exists():
-            shutil.rmtree(out)
-        new.rename(out)
+        with atomic.folder(out, replace=True) as new:
+            pack_networks(new, parts, networks.scheduler_config, embeddings, facts)
+    except WeightsError:
+        raise
     except OSError as error:
         raise WeightsError(f"cannot be replaced: {error.strerror}", path=out) from error
 

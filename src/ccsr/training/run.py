@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import torch
 import yaml
 from accelerate import Accelerator
 
+from ccsr import atomic
 from ccsr.data.levels import LEVELS, level_of
-from ccsr.data.pairs import DataConfig, PairDataset, batches, fixed_pairs
+from ccsr.data.pairs import DataConfig, PairDataset, endless_batches, fixed_pairs
 from ccsr.data.sources import Pictures, SourceConfig
 from ccsr.errors import MissingExtraError, OptionError, TrainingError
 from ccsr.networks import CompactAutoencoder, latent_factor
@@ -137,7 +137,7 @@ def _fit(
         raise OptionError(f"data.crop is {data.crop}", hint=f"this model needs a multiple of {factor}")
     dataset = PairDataset(pictures, data, loop.seed)
     rank, world = accelerator.process_index, accelerator.num_processes
-    start = functools.partial(batches, dataset, rank=rank, world=world)
+    start = functools.partial(endless_batches, dataset, rank=rank, world=world)
     if loop.tracker:
         accelerator.init_trackers("ccsr")
     finished = fit(stage, start, loop, run, accelerator, listen)
@@ -262,9 +262,8 @@ def _keep(run: Path, config: Config) -> None:
             )  # fmt: skip
     try:
         run.mkdir(parents=True, exist_ok=True)
-        part = run / f".{CONFIG}.{os.getpid()}.part"  # each of several processes writes the same
-        part.write_text(as_yaml(config), encoding="utf-8")
-        part.replace(run / CONFIG)
+        with atomic.file(run / CONFIG) as file:  # each of several processes writes the same
+            file.write(as_yaml(config).encode())
     except OSError as error:
         raise TrainingError(f"cannot be written: {error.strerror}", path=run) from error
 

@@ -11,22 +11,21 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ccsr.data.pairs import Pair, enlarge
+from ccsr.method.timesteps import LAST
 from ccsr.networks import codec
-from ccsr.timesteps import LAST
 from ccsr.training.config import DenoiserLoss, LoopConfig, ModelConfig, Part
 from ccsr.training.loop import StepNoise, Trainee, ValidationResult
 from ccsr.training.losses import Predict, paper_losses, plain_loss, published_losses
 from ccsr.training.networks import Denoiser, ModelInTraining
 from ccsr.training.validation import Validation, judge
-
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from ccsr.weights.tensors import DTYPES
 
 
 class Precision:
     """Number format of a run: `with precision():` networks compute in it, `dtype` is what frozen ones are kept in."""
 
     def __init__(self, loop: LoopConfig, device: torch.device) -> None:
-        self.dtype = _DTYPES.get(loop.precision)
+        self.dtype = None if loop.precision in ("auto", "fp32") else DTYPES[loop.precision]
         self._kind = device.type
 
     def __call__(self) -> torch.autocast:

@@ -13,7 +13,7 @@ from torch.nn.functional import l1_loss, mse_loss
 
 from ccsr.data.pairs import Pair, enlarge
 from ccsr.errors import WeightsError
-from ccsr.features import SHIPPED, FeatureNetwork, load_features, perceptual_distance
+from ccsr.metrics.features import SHIPPED, FeatureNetwork, load_features, perceptual_distance
 from ccsr.networks import codec
 from ccsr.networks.discriminators import PatchGAN, ProjectedDiscriminator
 from ccsr.networks.vit import load_vit

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccsr.color import adain_color_fix, wavelet_color_fix
 from ccsr.data.pairs import Pair, enlarge
-from ccsr.features import SHIPPED, FeatureNetwork, load_features, perceptual_distance
+from ccsr.method.color import FIXES
+from ccsr.method.sampler import NoiseSchedule, sample
+from ccsr.method.timesteps import nuts_trajectory
+from ccsr.metrics.features import SHIPPED, FeatureNetwork, load_features, perceptual_distance
 from ccsr.networks import codec
-from ccsr.sampler import NoiseSchedule, sample
-from ccsr.timesteps import nuts_trajectory
 from ccsr.training.loop import ValidationResult
 from ccsr.training.losses import Predict, to_ycbcr
 from ccsr.training.networks import ModelInTraining
@@ -22,11 +22,6 @@ from ccsr.weights.tensors import read_tensors
 
 _SMALLEST = 32
 """Side in pixels below which the feature network has nothing left to see."""
-_FIXES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "adain": adain_color_fix,
-    "wavelet": wavelet_color_fix,
-    "none": lambda sr, _: sr,
-}
 
 
 def super_resolve(
@@ -96,7 +91,7 @@ def _judge_level(
     networks: ModelInTraining, predict: Predict, pairs: Sequence[Pair], sheet: int, device: torch.device
 ) -> tuple[dict[str, float], list[Sequence[Tensor]]]:
     """Means over pictures of PSNR of Y, PSNR of CbCr and SqueezeNet distance: bicubic, codec alone, S1."""
-    fix, vae = _FIXES[networks.color_fix], networks.vae
+    fix, vae = FIXES[networks.color_fix], networks.vae
     sums: dict[str, float] = {}
     rows: list[Sequence[Tensor]] = []
     for number, pair in enumerate(pairs):
@@ -140,7 +135,7 @@ def judge_pairs(
     """
     if not pairs:
         return None
-    fix = _FIXES[networks.color_fix]
+    fix = FIXES[networks.color_fix]
     vae = networks.vae
     scores: dict[str, list[float]] = {}
     rows = []

@@ -15,17 +15,18 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ccsr import atomic
 from ccsr.errors import CCSRError, OptionError, WeightsError
+from ccsr.options import COLOR_FIXES
 from ccsr.version import __version__
-from ccsr.weights.description import COLOR_FIXES, EMBEDDING_NAMES, describe
+from ccsr.weights.description import EMBEDDING_NAMES, describe
 from ccsr.weights.files import read_json
 from ccsr.weights.first_version import read_first_version
 from ccsr.weights.layouts import EMBEDDINGS, INDEX, SCHEDULER, WEIGHTS
 from ccsr.weights.load import Model, base_embeddings, load_model, read_embeddings
 from ccsr.weights.manifest import write_manifest
 from ccsr.weights.registry import find_base_model
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from ccsr.weights.tensors import DTYPES
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def pack(
     )
     if Path(source).is_file():
         return _pack_first_version(Path(source), out, base_model, facts)
-    model = load_model(str(source), dtype=_DTYPES[dtype], base_model=str(base_model) if base_model else None)
+    model = load_model(str(source), dtype=DTYPES[dtype], base_model=str(base_model) if base_model else None)
     # Not the model's own embeddings, which are rounded to the networks' dtype.
     _pack_loaded(model, out, read_embeddings(model.description), facts)
 
@@ -139,7 +140,7 @@ def save_model(model: Model, out: Path) -> None:
         WeightsError: `out` exists and is no empty folder.
     """
     said = model.description
-    dtype = next(name for name, dtype in _DTYPES.items() if dtype == model.unet.dtype)
+    dtype = next(name for name, dtype in DTYPES.items() if dtype == model.unet.dtype)
     _pack_loaded(
         model, out, model.embeddings, ModelFacts(said.name, said.source, said.licence, said.color_fix, dtype=dtype)
     )
@@ -181,29 +182,23 @@ def pack_networks(
         "vae": _class_of(networks["vae"]),
     }
     scheduler: Any = DDPMScheduler
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        part.mkdir(parents=True)
-        _write_json(part / INDEX, index)
-        for kind, network in networks.items():
-            _write_network(part / kind, network, _DTYPES[facts.dtype])
-        (part / SCHEDULER).parent.mkdir()
-        _write_json(part / SCHEDULER, _config_of(scheduler.from_config(dict(scheduler_config))))
-        _write_tensors(part / EMBEDDINGS, _on_cpu(embeddings, torch.float32))
-        shutil.copymode(part / INDEX, part / EMBEDDINGS)
-        for file, text in facts.extra_files.items():
-            (part / file).write_text(text, encoding="utf-8")
-        write_manifest(part, name=facts.name, source=facts.source, licence=facts.licence, dtype=facts.dtype)
-        # Both fail on a folder that holds files, as one that came to be in the meantime does.
-        if out.is_dir():
-            out.rmdir()
-        part.rename(out)
+        # Fails on a folder that holds files, as one that came to be in the meantime does.
+        with atomic.folder(out) as part:
+            _write_json(part / INDEX, index)
+            for kind, network in networks.items():
+                _write_network(part / kind, network, DTYPES[facts.dtype])
+            (part / SCHEDULER).parent.mkdir()
+            _write_json(part / SCHEDULER, _config_of(scheduler.from_config(dict(scheduler_config))))
+            _write_tensors(part / EMBEDDINGS, _on_cpu(embeddings, torch.float32))
+            shutil.copymode(part / INDEX, part / EMBEDDINGS)
+            for file, text in facts.extra_files.items():
+                (part / file).write_text(text, encoding="utf-8")
+            write_manifest(part, name=facts.name, source=facts.source, licence=facts.licence, dtype=facts.dtype)
     except CCSRError:
         raise
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"cannot be written: {error}", path=out) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _class_of(network: Any) -> list[str]:
@@ -215,8 +210,8 @@ def _class_of(network: Any) -> list[str]:
 def _refuse(out: Path, dtype: str) -> None:
     if os.path.lexists(out) and not _is_empty_folder(out):
         raise WeightsError("exists already, and is not overwritten", path=out, hint="choose another name")
-    if dtype not in _DTYPES:
-        raise OptionError(f"--dtype is {dtype!r}", hint=f"choose from {', '.join(_DTYPES)}")
+    if dtype not in DTYPES:
+        raise OptionError(f"--dtype is {dtype!r}", hint=f"choose from {', '.join(DTYPES)}")
 
 
 def _is_empty_folder(path: Path) -> bool:
