@@ -14,7 +14,7 @@ from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDis
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import avg_pool2d, silu
 
 _TIME = 64
 """Width of the embedding of the timestep."""
@@ -55,12 +55,21 @@ class CompactAutoencoder(ModelMixin, ConfigMixin):
         return DecoderOutput(sample=self.decoder(z))
 
 
+def sharpness(z: Tensor) -> Tensor:
+    """Logarithm of each channel's mean size in the 5x5 positions around, (B, C, h, w): which detail a latent holds.
+
+    Their differences tell how far a picture was enlarged, whatever its contrast.
+    """
+    return torch.log(avg_pool2d(z.abs(), 5, 1, 2, count_include_pad=False) + 0.01)
+
+
 class CompactDecoder(nn.Module):
-    """`linear(z) + correction(lq) + trunk(lq, z)`, where `lq = read_lq(z)` is the picture at the latent's size.
+    """`linear(z) + gate(z) * (trunk(lq, z) + correction(lq))`, where `lq = read_lq(z)` is one pixel for each block.
 
     The trunk is a super-resolution network of the kind of "Real-ESRGAN" (the compact one): convolutions with PReLU,
     which predict the difference from the nearest enlargement of `lq`; `correction` starts as the difference of that
-    from the bicubic enlargement, which is what `linear` gives back for an enlarged picture.
+    from the bicubic enlargement, which is what `linear` gives back for an enlarged picture. Where the latent holds
+    detail of its own, as that of a picture that is not enlarged, the gate closes and `linear` alone gives it back.
     """
 
     def __init__(self, out_channels: int, latent_channels: int, width: int, layers: int) -> None:
@@ -68,6 +77,7 @@ class CompactDecoder(nn.Module):
         self.linear = nn.Conv2d(latent_channels, out_channels, 1)
         self.read_lq = nn.Conv2d(latent_channels, 3, 3, padding=1, padding_mode="replicate")
         self.correction = nn.Conv2d(3, out_channels, 5, padding=2, padding_mode="replicate", bias=False)
+        self.gate = nn.Conv2d(latent_channels, 1, 1)
         self.conv_in = nn.Conv2d(3 + latent_channels, width, 3, padding=1)
         self.act_in = nn.PReLU(width)
         pairs = ((nn.Conv2d(width, width, 3, padding=1), nn.PReLU(width)) for _ in range(layers))
@@ -78,7 +88,8 @@ class CompactDecoder(nn.Module):
         """(B, latent_channels, h, w) to (B, out_channels, h, w)."""
         lq = self.read_lq(z)
         h = self.trunk(self.act_in(self.conv_in(torch.cat([lq, z], 1))))
-        out: Tensor = self.conv_out(h) + self.linear(z) + self.correction(lq)
+        drawn = self.conv_out(h) + self.correction(lq)
+        out: Tensor = torch.addcmul(self.linear(z), torch.sigmoid(self.gate(sharpness(z))), drawn)
         return out
 
 

@@ -10,17 +10,25 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad, pixel_unshuffle, unfold
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    interpolate,
+    pad,
+    pixel_unshuffle,
+    unfold,
+)
 
 from ccsr.data.pairs import Pair, enlarge
 from ccsr.errors import WeightsError
 from ccsr.networks import CompactAutoencoder
 from ccsr.networks.codec import shuffle_factor
+from ccsr.networks.compact import sharpness
 
 _HALF_PRECISION = 0x01306B47
 """What an ncnn file has before weights in float16; 0 stands there before float32."""
 _LEAST_SQUARES_NOISE = 4.0 / 255
 """Standard deviation of the noise in the pictures that `read_lq` is fitted on: it is not to sharpen."""
+_GATE_NOISE, _GATE_SAMPLES = 8.0 / 255, 60_000
 
 
 @torch.no_grad()
@@ -47,6 +55,7 @@ def start_codec(vae: CompactAutoencoder, pairs: Sequence[Pair], trunk: str | Non
     _set(vae.encoder, basis.T / deviation[:, None] / 2, (0.5 - mean) @ basis / deviation)
     _set(decoder.linear, 2 * basis * deviation, 2 * mean - 1)
     _fit_read_lq(vae, pairs, factor)
+    _fit_gate(vae, pairs, factor)
     if trunk is None:
         nn.init.zeros_(decoder.correction.weight)
         nn.init.zeros_(decoder.conv_out.weight)
@@ -98,6 +107,41 @@ def _fit_read_lq(vae: CompactAutoencoder, pairs: Sequence[Pair], factor: int) ->
     a, b = torch.cat(rows), torch.cat(targets)
     solution = torch.linalg.solve(a.T @ a + 1e-3 * torch.eye(a.shape[1], dtype=a.dtype), a.T @ b)
     _set(conv, solution[:-1].T, solution[-1])
+
+
+def _fit_gate(vae: CompactAutoencoder, pairs: Sequence[Pair], factor: int) -> None:
+    """Open for pictures that were enlarged by the codec's whole factor, closed for those enlarged by less.
+
+    A logistic regression on what the gate sees.
+    """
+    generator = torch.Generator().manual_seed(0)
+    seen, wanted = [], []
+    for number, pair in enumerate(pairs):
+        height, width = (side // (2 * factor) * 2 * factor for side in pair.gt.shape[-2:])
+        gt = pair.gt[..., :height, :width]
+        for scale in (factor, factor // 2, 1):
+            lq = interpolate(gt, (height // scale, width // scale), mode="bicubic", antialias=True)
+            # Noise is not detail: every other picture has some, as much as a camera's.
+            lq = (lq + number % 2 * _GATE_NOISE * torch.randn(lq.shape, generator=generator)).clamp(0, 1)
+            z = vae.encoder(pixel_unshuffle(2 * enlarge(lq, (height, width)) - 1, factor))
+            seen.append(sharpness(z).movedim(1, -1).flatten(0, 2))
+            wanted.append(torch.full((len(seen[-1]),), float(scale == factor)))
+    x, y = torch.cat(seen), torch.cat(wanted)
+    some = torch.randperm(len(x), generator=generator)[:_GATE_SAMPLES]
+    x, y = x[some], y[some]
+    weight, bias = torch.zeros(x.shape[1], requires_grad=True), torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        # The penalty keeps the gate from saturating: it is to learn on.
+        value = binary_cross_entropy_with_logits(x @ weight + bias, y) + 1e-3 * (weight**2).sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(loss)  # type: ignore[no-untyped-call]
+    _set(vae.decoder.gate, weight.detach(), bias.detach())
 
 
 def _start_trunk(vae: CompactAutoencoder, stem: str) -> None:
