@@ -19,7 +19,7 @@ from ccsr.errors import CCSRError, ModelOutputError, OptionError
 from ccsr.jobs.journal import Entry, Journal
 from ccsr.jobs.line import Hand
 from ccsr.jobs.names import JOURNAL_NAME, Naming, Source, check_names, expand, intermediate, size_tag
-from ccsr.jobs.runner import Advanced, Finished, Job, Record, Started, prepare, run
+from ccsr.jobs.runner import Advanced, Event, Finished, Job, Record, Started, Stop, prepare, run
 from ccsr.options import UpscaleOptions
 from ccsr.weights import ModelDescription, describe
 from helpers import pack_tiny_model, write_picture
@@ -380,6 +380,21 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, desk: Desk
     desk.run(tmp_path / "in", output=tmp_path / "whole")
     for n in range(3):
         assert (tmp_path / "stopped" / f"{n}.png").read_bytes() == (tmp_path / "whole" / f"{n}.png").read_bytes()
+
+
+def test_a_listener_stops_a_run_whatever_it_hears_first(tmp_path: Path, desk: Desk) -> None:
+    write_picture(tmp_path / "in" / "a.png")
+    heard = []
+
+    def stop(event: Event) -> None:
+        heard.append(type(event))
+        raise Stop
+
+    job = Job((tmp_path / "in",), desk.model, str(tmp_path / "out"))
+    # It once waited for ever for a picture that nobody computed.
+    summary = run(job, desk.pipeline.load, desk.options(), stop)
+    assert (counts(summary), summary.interrupted, heard, desk.pipeline.calls) == ((0, 0, 0), True, [Started], 0)
+    assert counts(desk.run(tmp_path / "in", output=tmp_path / "out")) == (1, 0, 0)
 
 
 def test_a_run_stopped_between_the_result_and_its_line_goes_on(tmp_path: Path, desk: Desk) -> None:

@@ -162,9 +162,10 @@ class Line:
             if hand is None:
                 hand = Hand(self._calls, "lane")
                 self._lanes.append(hand)
-            self._computing.append((group, hand))
             for work in group:
                 teller.started(work.numbered)
+            # Counted only now: a listener that stops the job here has nothing computed that could be waited for.
+            self._computing.append((group, hand))
             hand.give(
                 partial(self._results, [work for work in group if work.picture]),
                 partial(self._was_made, group, hand, teller),
