@@ -1,6 +1,6 @@
 """From the option list to a command's parser, and from what was typed to names and strings.
 
-argparse only sorts words here: values stay strings, so that every door complains about them in the same words.
+argparse only sorts words here: values stay strings, so that every interface complains about them in the same words.
 """
 
 import argparse
