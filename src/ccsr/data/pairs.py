@@ -216,7 +216,7 @@ def joined(pairs: list[Pair]) -> Pair:
     )
 
 
-def batches(dataset: PairDataset, start: int, rank: int = 0, world: int = 1) -> Iterator[Pair]:
+def endless_batches(dataset: PairDataset, start: int, rank: int = 0, world: int = 1) -> Iterator[Pair]:
     """Endless batches of one process of `world`, from its batch number `start` on."""
     config = dataset.config
     extra: dict[str, Any] = {"prefetch_factor": 2, "persistent_workers": True} if config.workers else {}

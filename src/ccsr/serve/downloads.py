@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ccsr import images
+from ccsr import atomic, images
 from ccsr.serve.store import Result, names_for
 from ccsr.stability.maps import transparent_overlay
 
@@ -37,9 +37,8 @@ def stability_png(folder: Path, number: int, scale: float) -> Path:
     kept = folder / "spread" / f"{number:03d}.png"
     if not kept.exists():
         picture = transparent_overlay(np.load(folder / "spread" / f"{number:03d}.npy", allow_pickle=False), scale)
-        partial = kept.with_suffix(f".{secrets.token_hex(4)}")
-        picture.save(partial, "PNG")
-        partial.replace(kept)
+        with atomic.file(kept) as file:
+            picture.save(file, "PNG")
     return kept
 
 

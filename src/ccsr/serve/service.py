@@ -114,7 +114,7 @@ class Service:
                     path=names[str(task.source.path)],
                     hint="choose a smaller --scale",
                 )
-        return sum(task.facts.plan.flops for task in tasks if task.facts)
+        return sum(task.planned.plan.flops for task in tasks if task.planned)
 
     def full(self) -> Problem:
         """The response while the queue is full."""

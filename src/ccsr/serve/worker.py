@@ -102,8 +102,8 @@ class Worker(threading.Thread):
                 self._estimator.expect(due.plan)
             deadline = begin + self._settings.job_seconds
             listener = _JobListener(active, self._store, tasks, names, options, deadline)
-            summary = runner.run(request, lambda: self._pipeline(options), options, listener, tasks)
-            interrupted = summary.interrupted
+            outcome = runner.run(request, lambda: self._pipeline(options), options, listener, tasks)
+            interrupted = outcome.interrupted
             if not interrupted and options.samples > 1:
                 self._measure_stability(active, folder)
         except CCSRError as error:
@@ -186,8 +186,8 @@ class _JobListener:
         if record.error:
             fields["error"] = record.error.replace(path, self._names[path])
         stored = name = None
-        if record.status != "failed" and task.facts is not None:
-            stored = task.facts.output.relative_to(self._store.folder_of(self._active.job.id)).as_posix()
+        if record.status != "failed" and task.planned is not None:
+            stored = task.planned.output.relative_to(self._store.folder_of(self._active.job.id)).as_posix()
             name = _download_name(self._names[path], task, self._options)
             fields["output"] = name
         result = Result(number, self._numbers[path], task.sample, name, stored, json.loads(json.dumps(fields)))
@@ -197,10 +197,10 @@ class _JobListener:
 
 def _download_name(name: str, task: runner.Task, options: UpscaleOptions) -> str:
     """What the command line would call the result: `photo_x4.jpg`, `photo_x4_s00.jpg`."""
-    assert task.facts is not None  # noqa: S101
+    assert task.planned is not None  # noqa: S101
     stem = name.rpartition(".")[0] or name
     sample = f"_s{task.sample:02d}" if options.samples > 1 else ""
-    return f"{stem}{size_tag(options)}{sample}{task.facts.output.suffix}"
+    return f"{stem}{size_tag(options)}{sample}{task.planned.output.suffix}"
 
 
 def _why_nothing(active: ActiveJob, paths: Sequence[Path]) -> CCSRError:

@@ -12,7 +12,7 @@ import yaml
 from accelerate import Accelerator
 
 from ccsr import atomic
-from ccsr.data.pairs import DataConfig, Pair, PairDataset, batches, fixed_pairs
+from ccsr.data.pairs import DataConfig, Pair, PairDataset, endless_batches, fixed_pairs
 from ccsr.data.sources import Pictures, SourceConfig
 from ccsr.errors import MissingExtraError, OptionError, TrainingError
 from ccsr.networks import latent_factor
@@ -133,7 +133,7 @@ def _fit(
         raise OptionError(f"data.crop is {data.crop}", hint=f"this model needs a multiple of {factor}")
     dataset = PairDataset(pictures, data, loop.seed)
     rank, world = accelerator.process_index, accelerator.num_processes
-    start = functools.partial(batches, dataset, rank=rank, world=world)
+    start = functools.partial(endless_batches, dataset, rank=rank, world=world)
     if loop.tracker:
         accelerator.init_trackers("ccsr")
     finished = fit(stage, start, loop, run, accelerator, listen)

@@ -16,16 +16,16 @@ except ImportError:  # Windows
 _PREFIX, _SUFFIX = ".", ".ccsr-run"
 
 
-class Presence:
-    """This run's presence in one folder, from `begin` to `end`."""
+class RunLock:
+    """The file that this run holds in one folder, from `acquire` to `release`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.name: str | None = None
-        """Random; None where presence cannot be shown."""
+        """Random; None until it is held, and where files cannot be locked."""
         self._descriptor: int | None = None
 
-    def begin(self) -> None:
+    def acquire(self) -> None:
         """Make the file and lock it, unless that was done."""
         if fcntl is None or self._descriptor is not None:
             return
@@ -39,7 +39,7 @@ class Presence:
         else:
             self.name = name
 
-    def end(self) -> None:
+    def release(self) -> None:
         """Take the file away."""
         if self._descriptor is not None:
             if self.name:
@@ -48,7 +48,7 @@ class Presence:
             self._descriptor = self.name = None
 
 
-def is_present(folder: Path, name: str) -> bool:
+def is_running(folder: Path, name: str) -> bool:
     """Whether the run of that name is still at work in `folder`; the file of one that died is removed."""
     if fcntl is None:
         return False
