@@ -16,7 +16,6 @@ from PIL import Image
 from ccsr.cli.main import main
 from helpers import write_picture
 
-NANO = Path(__file__).parents[2] / "src" / "ccsr" / "models" / "nano" / "model_index.json"
 ROOT = Path(__file__).parents[2]
 
 
@@ -232,7 +231,6 @@ def test_a_bar_on_a_terminal(desk: Path, tiny: str) -> None:
     assert b"done: " not in shown
 
 
-@pytest.mark.skipif(not NANO.is_file(), reason="the embedded model is not built yet")
 def test_the_embedded_model_needs_no_options(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_picture(desk / "photo.jpg", 24, 16, quality=90)
     assert main(["upscale", "photo.jpg", "--json"]) == 0
