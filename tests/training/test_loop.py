@@ -38,6 +38,14 @@ def test_a_continued_run_equals_an_uninterrupted_one(stage: str, quick: Quick, t
     assert any(n.startswith("denoiser/unet" if stage == "stage1" else "critic/judge.main") for n in names)
 
 
+def test_a_continued_run_of_several_passes_goes_on_at_the_same_picture(quick: Quick, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(quick("stage1", whole, "loop.accumulate=2", "loop.steps=2"))
+    for steps in (1, 2):
+        train(quick("stage1", parts, "loop.accumulate=2", f"loop.steps={steps}"))
+    assert state_of(whole) == state_of(parts)
+
+
 def test_passes_and_workers_change_nothing_but_the_order_of_work(quick: Quick, tmp_path: Path) -> None:
     train(quick("stage1", tmp_path / "a", "loop.steps=2", "loop.accumulate=2"))
     train(quick("stage1", tmp_path / "b", "loop.steps=2", "loop.accumulate=2", "data.workers=2"))
@@ -226,6 +234,18 @@ def test_old_checkpoints_go(quick: Quick, tmp_path: Path) -> None:
 def test_losses_that_stay_without_a_number_end_the_run(quick: Quick, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no finite gradient in 20 steps"):
         train(quick("stage1", tmp_path, "loop.steps=100", "loop.learning_rate=1e30", "loop.clip_norm=1e30"))
+
+
+def test_a_gradient_above_the_limit_is_scaled_down_to_it(quick: Quick, tmp_path: Path) -> None:
+    """Adam's first step hides the length of a gradient; its first moment after one step, (1 - beta1) g, does not."""
+    for limit, clipped in ((1e-3, True), (1e3, False)):
+        run = tmp_path / f"{limit}"
+        train(quick("stage1", run, "loop.steps=1", f"loop.clip_norm={limit}", "loop.betas=[0.5, 0.999]"))
+        norm = json.loads((run / "log.jsonl").read_text().splitlines()[0])["gradient"]
+        assert 1e-3 < norm < 1e3, "what is told is the norm before"
+        moments = load_file(next((run / "checkpoints").glob("step-*")) / "optimizer.safetensors")
+        first = torch.cat([value.flatten() for name, value in moments.items() if name.endswith("/exp_avg")])
+        assert float(first.norm()) / 0.5 == pytest.approx(limit if clipped else norm, rel=1e-3)
 
 
 @pytest.mark.parametrize(
