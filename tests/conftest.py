@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A shell has what it starts in the background ignore Ctrl-C, and the programs that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+with suppress(ImportError):  # which the environment of the learned metrics does not have
+    from hypothesis import HealthCheck, settings
+
+    # How long an example takes is the machine's matter.
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
 
 GOLDEN = Path(__file__).parent / "golden" / "parity"
 SHARED = Path(__file__).parents[2] / "shared"

@@ -441,7 +441,7 @@ def test_a_result_is_in_its_journal_before_the_next_is_written(
     waiting, unknown = threading.Event(), list[str]()
 
     def looking(picture: images.Picture, path: Path, **how: object) -> None:
-        waiting.wait(120)  # until more than one is made
+        waiting.wait()  # until more than one is made
         with sqlite3.connect(tmp_path / "in_x4" / JOURNAL_NAME) as connection:
             known = dict(connection.execute("SELECT output, state FROM results"))
         there = [p.name for p in path.parent.glob("*.png") if p != path]
@@ -607,7 +607,7 @@ def test_small_pictures_are_computed_side_by_side_and_told_in_order(tmp_path: Pa
     def meet(call: int) -> None:
         # Nobody goes on until four are at work; the fifth and later do not wait.
         if call <= 4:
-            together.wait(60)
+            together.wait(600)
         if call == 6:
             raise MemoryError
 

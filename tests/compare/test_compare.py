@@ -124,7 +124,7 @@ def test_from_configuration_to_report(done: Done) -> None:
     ours = methods["tiny S1"]
     assert (ours["runs"], ours["steps"], ours["pictures"]) == (2, 1, 3)
     assert ours["parameters"] > 1000
-    assert 0 < ours["seconds"]["each"] < 60
+    assert ours["seconds"]["each"] > 0
     assert ours["seconds"]["load"] > 0
     assert ours["metrics"]["lstd"]["mean"] == pytest.approx(np.mean([ours["per_image"][n]["lstd"] for n in "abc"]))
     assert ours["paper"]["values"]["PSNR"] == {"mean": 25.97, "gstd": 0.1976, "note": None}
