@@ -38,7 +38,7 @@ def both(peer: Path, rounds: int, threads: int, cpu: bool) -> dict[str, float]:
     import torch
 
     from ccsr import CCSRPipeline
-    from ccsr.compare.worker import ncnn_net
+    from ccsr.compare.worker_program import ncnn_net
 
     torch.set_num_threads(threads)
     now = clock(cpu)

@@ -99,4 +99,4 @@ def test_no_cluster_at_the_address_is_one_line(desk: Path, tiny: str) -> None:
 
 def test_one_by_one() -> None:
     with pytest.raises(OptionError, match="--cluster computes pictures one by one"):
-        UpscaleOptions.from_mapping({"cluster": "local", "batch_size": 2}, door="cli")
+        UpscaleOptions.from_mapping({"cluster": "local", "batch_size": 2}, interface="cli")

@@ -24,7 +24,7 @@ LQ = torch.rand(1, 3, 8, 10, generator=torch.Generator().manual_seed(0))
 
 def test_it_is_a_diffusion_pipeline_of_stock_classes(pipe: CCSRPipeline) -> None:
     assert isinstance(pipe, DiffusionPipeline)
-    assert set(pipe.components) == {"unet", "controlnet", "vae", "scheduler"}
+    assert set(pipe.components) == {"unet", "controlnet", "vae", "scheduler", "embeddings", "description"}
     assert type(pipe.unet) is UNet2DConditionModel
     assert isinstance(pipe.controlnet, ControlNetModel)
     assert type(pipe.scheduler) is DDPMScheduler
@@ -40,6 +40,22 @@ def test_round_trip(pipe: CCSRPipeline, tmp_path: Path) -> None:
     unet = UNet2DConditionModel.from_pretrained(tmp_path / "model", subfolder="unet")
     for name, value in unet.state_dict().items():
         assert torch.equal(value, pipe.unet.state_dict()[name])
+
+
+def test_the_parts_of_one_pipeline_make_another(pipe: CCSRPipeline, tmp_path: Path) -> None:
+    array = LQ[0].permute(1, 2, 0).numpy()
+    before = pipe(array, output_type="np", dtype="fp32", seed=3).images[0]
+    for again in (CCSRPipeline(**pipe.components), CCSRPipeline.from_pipe(pipe)):
+        again.set_progress_bar_config(disable=True)
+        assert again.unet is pipe.unet
+        np.testing.assert_array_equal(again(array, output_type="np", dtype="fp32", seed=3).images[0], before)
+        # Embeddings of its own: a pipeline is not changed by what is done to another's.
+        again.embeddings.clear()
+    assert pipe.embeddings
+    CCSRPipeline(**pipe.components).save_pretrained(tmp_path / "model")
+    saved = CCSRPipeline.from_pretrained(tmp_path / "model")
+    saved.set_progress_bar_config(disable=True)
+    np.testing.assert_array_equal(saved(array, output_type="np", dtype="fp32", seed=3).images[0], before)
 
 
 def test_model_offload_gives_the_same_picture(pipe: CCSRPipeline) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ccsr import metrics
+from ccsr.cli.evaluate import parser
 from ccsr.cli.main import main
 from ccsr.errors import ImageError, OptionError
 from ccsr.evaluate import evaluate
@@ -142,6 +143,10 @@ def test_what_cannot_be_computed_is_told_apart(folders: tuple[Path, Path], monke
     assert "pyiqa is not installed" in found.missing["lpips"]
     with pytest.raises(OptionError, match="none of the metrics can be computed"):
         evaluate([folders[0]], folders[1], PROTOCOL, chosen_metrics(PROTOCOL, "lpips"))
+
+
+def test_the_help_names_every_preset() -> None:
+    assert parser().values["--preset"] == tuple(PROTOCOLS)
 
 
 def test_command_prints_a_table(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,12 +108,12 @@ def test_what_a_killed_process_left_half_written_is_swept_by_the_next(
     pictures(4)
     # Stopped in the very middle of writing the third result, as a power cut would.
     limit = (
-        "import os, signal; from ccsr import images; plain = os.fsync; calls = []\n"
+        "import os, signal; plain = os.fsync; calls = []\n"
         "def fsync(number):\n"
         "    calls.append(number)\n"
         "    if len(calls) == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    plain(number)\n"
-        "images.os.fsync = fsync"
+        "os.fsync = fsync"
     )
     assert run(tiny, "in", "-o", "out", limit=limit)[0] == -signal.SIGKILL
     left = hidden(Path("out"))

@@ -5,6 +5,9 @@ import os
 import struct
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 from ccsr.errors import ImageError
-from ccsr.images import MAX_PIXELS, Header, Picture, load, output_suffix, read_header, save, to_uint8
+from ccsr.images import MAX_PIXELS, Header, Picture, libvips, load, output_suffix, read, read_header, save, to_uint8
+from ccsr.images import write as writing
 from handmade import SRGB, exif_block, noise, png, png16, smooth, tiff
 
 WRITTEN = [".png", ".jpg", ".webp", ".tif", ".avif"]
@@ -545,14 +549,14 @@ def test_limit_is_named_and_can_be_set(tmp_path: Path) -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data(), kind=st.sampled_from(["png", "jpeg", "webp", "tiff", "gif", "bmp"]))
+@given(data=st.data(), kind=st.sampled_from(["png", "jpeg", "webp", "tiff", "gif", "bmp", "ppm", "tga"]))
 def test_damaged_bytes_give_a_picture_or_one_line(tmp_path: Path, data: st.DataObject, kind: str) -> None:
     buffer = io.BytesIO()
     Image.fromarray(smooth(19, 13)).save(buffer, kind)
     content = bytearray(buffer.getvalue())
     for _ in range(data.draw(st.integers(1, 8))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path = write(tmp_path / "a", bytes(content))
+    path = write(tmp_path / f"a.{kind}", bytes(content))
     try:
         picture = load(path, max_pixels=2**20)
     except ImageError:
@@ -704,8 +708,8 @@ def test_bytes_do_not_depend_on_threads(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-import pyvips
-from ccsr.images import load, save
+from ccsr.images import libvips, load, save
+libvips.set_up_program()
 folder = Path(sys.argv[1])
 for suffix in (".png", ".jpg", ".webp", ".tif", ".avif"):
     save(load(folder / "a.jpg"), folder / (sys.argv[2] + suffix))
@@ -718,13 +722,146 @@ for suffix in (".png", ".jpg", ".webp", ".tif", ".avif"):
         assert (tmp_path / f"1{suffix}").read_bytes() == (tmp_path / f"4{suffix}").read_bytes()
 
 
-def test_decoders_that_libvips_does_not_trust_stay_shut() -> None:
-    drawing = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
-    with pytest.raises(pyvips.Error, match="blocked"):
-        pyvips.Image.svgload_buffer(drawing)
+SETTINGS = """
+import pyvips
+def settings():
+    try:
+        pyvips.Image.svgload_buffer(b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
+        shut = False
+    except pyvips.Error as error:
+        shut = "blocked" in str(error)
+    return pyvips.cache_get_max(), pyvips.concurrency_get(), shut
+"""
+
+
+def test_an_import_leaves_the_settings_of_the_process_and_a_program_makes_its_own() -> None:
+    program = f"""{SETTINGS}
+pyvips.concurrency_set(3)
+before = settings()
+import ccsr.images, ccsr.jobs.runner
+assert settings() == before == (pyvips.cache_get_max(), 3, False), settings()
+from ccsr.cli.main import main
+assert main(["completion", "bash"]) == 0
+assert settings() == (0, 4, True), settings()
+"""
+    subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
 
 
 def test_import_brings_neither_torch_nor_scipy() -> None:
     program = "import sys, ccsr.images; print({'torch', 'scipy', 'diffusers', 'skimage'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+# -- several threads --------------------------------------------------------------------------------------------------
+
+
+class Held:
+    """A function whose first call stands still at its beginning until it is let go."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.begun, self.let_go = function, threading.Event(), threading.Event()
+
+    def __call__(self, *arguments: Any) -> Any:
+        if not self.begun.is_set():
+            self.begun.set()
+            assert self.let_go.wait(60), "whoever should have worked beside this waited for it"
+        return self.function(*arguments)
+
+
+@pytest.mark.parametrize(("module", "name"), [(writing, "_encode"), (read, "_channels")])
+def test_reading_and_writing_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
+    """While one thread is in the middle of a file, others read and write theirs from beginning to end."""
+    first, second = tmp_path / "first.avif", tmp_path / "second.png"
+    Image.fromarray(smooth()).save(second)
+    picture = load(second)
+    save(picture, first)
+    held = Held(getattr(module, name))
+    monkeypatch.setattr(module, name, held)
+    half = write(tmp_path / "half.png", second.read_bytes()[: second.stat().st_size // 2])
+    with ThreadPoolExecutor(1) as thread:
+        slow = thread.submit(save, picture, first) if module is writing else thread.submit(load, first)
+        try:
+            assert held.begun.wait(60)
+            assert read_header(second).width == 40
+            assert load(second).rgb.shape == picture.rgb.shape
+            save(picture, tmp_path / "third.png")
+            assert refusal(half).startswith("cannot be read")
+            assert not slow.done()
+        finally:
+            held.let_go.set()
+        slow.result()
+
+
+def damaged(folder: Path) -> list[Path]:
+    """One file cut short for each kind of decoder."""
+    paths = []
+    for kind in ("png", "jpeg", "webp", "tiff", "gif", "avif"):
+        buffer = io.BytesIO()
+        Image.fromarray(noise(97, 61)).save(buffer, kind)
+        paths.append(write(folder / f"cut.{kind}", buffer.getvalue()[: len(buffer.getvalue()) * 3 // 4]))
+    return paths
+
+
+def test_a_reason_is_never_that_of_another_file(tmp_path: Path) -> None:
+    """Many threads read many damaged files at once, and each is told what it is told alone."""
+    paths = damaged(tmp_path)
+    alone = [refusal(path) for path in paths]
+    assert len(set(alone)) >= 5
+    with ThreadPoolExecutor(len(paths)) as threads:
+        for _ in range(15):
+            assert list(threads.map(refusal, paths)) == alone
+
+
+def test_a_reason_is_asked_for_again_when_another_failure_comes_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = damaged(tmp_path)[0]
+    alone, times, channels = refusal(path), 0, read._channels
+
+    def beside_a_failure(*arguments: Any) -> Any:
+        nonlocal times
+        times += 1
+        if times < 3:
+            pyvips.vips_lib.vips_operation_new(b"nonsense")  # leaves its text to whoever comes next
+        return channels(*arguments)
+
+    monkeypatch.setattr(read, "_channels", beside_a_failure)
+    assert refusal(path) == alone
+    assert times == 4
+
+
+def test_an_action_that_works_the_second_time_has_worked() -> None:
+    tries = iter([pyvips.Error("first", "somebody else's"), None])
+
+    def action() -> str:
+        if error := next(tries):
+            raise error
+        return "result"
+
+    assert libvips.attributed(action) == "result"
+
+
+@pytest.mark.parametrize("kind", [ValueError, SyntaxError, TypeError, KeyError])
+def test_a_bug_does_not_look_like_a_damaged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    def wrong(*arguments: Any) -> None:
+        raise kind("of our own")
+
+    Image.fromarray(smooth()).save(tmp_path / "a.png")
+    picture = load(tmp_path / "a.png")
+    monkeypatch.setattr(read, "_channels", wrong)
+    monkeypatch.setattr(writing, "_encode", wrong)
+    with pytest.raises(kind, match="of our own"):
+        load(tmp_path / "a.png")
+    with pytest.raises(kind, match="of our own"):
+        save(picture, tmp_path / "b.png")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_name_with_a_null_byte(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "a\0.png", read_header) == "cannot be read: embedded null byte"
+    assert refusal(tmp_path / "a\0.png", lambda p: save(Picture(np.zeros((2, 3, 3), np.float32)), p)) == (
+        "cannot be written: embedded null byte"
+    )

@@ -16,10 +16,10 @@ from PIL import Image
 
 from ccsr import images
 from ccsr.errors import CCSRError, ModelOutputError, OptionError
-from ccsr.jobs.journal import Entry, Journal
-from ccsr.jobs.line import Hand
+from ccsr.jobs.journal import Fingerprint, Journal
 from ccsr.jobs.names import JOURNAL_NAME, Naming, Source, check_names, expand, intermediate, size_tag
-from ccsr.jobs.runner import Advanced, Finished, Job, Record, Started, prepare, run
+from ccsr.jobs.runner import Advanced, Finished, Job, Record, Started, Stop, prepare, run
+from ccsr.jobs.worker_thread import WorkerThread
 from ccsr.options import UpscaleOptions
 from ccsr.weights import ModelDescription, describe
 from helpers import pack_tiny_model, write_picture
@@ -205,7 +205,7 @@ def test_two_results_of_one_name_and_results_over_inputs_are_refused(tmp_path: P
 
 # -- journal ----------------------------------------------------------------------------------------------------------
 
-ENTRY = Entry(Path("a.png"), 10, 1234567890123456789, "options", "model")
+ENTRY = Fingerprint(Path("a.png"), 10, 1234567890123456789, "options", "model")
 
 
 def test_journal_trusts_only_the_same_input_options_and_weights(tmp_path: Path) -> None:
@@ -218,11 +218,11 @@ def test_journal_trusts_only_the_same_input_options_and_weights(tmp_path: Path) 
     with Journal(tmp_path) as journal:
         assert journal.state_of(output, ENTRY) == "done"
         for other in (
-            Entry(Path("b.png"), *list(vars(ENTRY).values())[1:]),
-            Entry(ENTRY.input, 11, ENTRY.mtime_ns, "options", "model"),
-            Entry(ENTRY.input, 10, ENTRY.mtime_ns + 1, "options", "model"),
-            Entry(ENTRY.input, 10, ENTRY.mtime_ns, "other options", "model"),
-            Entry(ENTRY.input, 10, ENTRY.mtime_ns, "options", "other model"),
+            Fingerprint(Path("b.png"), *list(vars(ENTRY).values())[1:]),
+            Fingerprint(ENTRY.input, 11, ENTRY.mtime_ns, "options", "model"),
+            Fingerprint(ENTRY.input, 10, ENTRY.mtime_ns + 1, "options", "model"),
+            Fingerprint(ENTRY.input, 10, ENTRY.mtime_ns, "other options", "model"),
+            Fingerprint(ENTRY.input, 10, ENTRY.mtime_ns, "options", "other model"),
         ):
             assert journal.state_of(output, other) is None
         assert journal.claim(output, ENTRY) == "claimed"
@@ -382,6 +382,22 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, desk: Desk
         assert (tmp_path / "stopped" / f"{n}.png").read_bytes() == (tmp_path / "whole" / f"{n}.png").read_bytes()
 
 
+@pytest.mark.parametrize("kind", [Started, Advanced, Finished])
+def test_a_listener_may_stop_a_job_at_any_event(tmp_path: Path, desk: Desk, kind: type) -> None:
+    for n in range(5):
+        write_picture(tmp_path / "in" / f"{n}.png", seed=n)
+
+    def listen(event: object) -> None:
+        if isinstance(event, kind):
+            raise Stop
+
+    summary = run(Job([tmp_path / "in"], desk.model), desk.pipeline.load, desk.options(), listen)
+    assert summary.interrupted
+    made = len(list((tmp_path / "in_x4").glob("*.png")))
+    assert made < 5
+    assert counts(desk.run(tmp_path / "in")) == (5 - made, made, 0)
+
+
 def test_a_run_stopped_between_the_result_and_its_line_goes_on(tmp_path: Path, desk: Desk) -> None:
     write_picture(tmp_path / "in" / "a.png")
     desk.run(tmp_path / "in")
@@ -525,7 +541,7 @@ def test_impossible_sizes_fail_by_picture_and_impossible_settings_at_once(tmp_pa
 def test_preparing_writes_nothing(tmp_path: Path, desk: Desk) -> None:
     write_picture(tmp_path / "in" / "a.png")
     tasks = prepare(Job([tmp_path / "in"], desk.model), desk.options())
-    assert [task.facts.output for task in tasks if task.facts] == [tmp_path / "in_x4" / "a.png"]
+    assert [task.planned.output for task in tasks if task.planned] == [tmp_path / "in_x4" / "a.png"]
     assert tree(tmp_path) == ["in/a.png"]
 
 
@@ -568,7 +584,7 @@ def test_a_batch_that_fails_is_tried_one_by_one(tmp_path: Path, desk: Desk) -> N
 
 
 def test_claims_made_together_are_entered_at_once_or_not_at_all(tmp_path: Path) -> None:
-    entries = [Entry(Path(f"{n}.png"), 10, 1, "options", "model") for n in range(500)]
+    entries = [Fingerprint(Path(f"{n}.png"), 10, 1, "options", "model") for n in range(500)]
     outputs = [tmp_path / f"{n}.png" for n in range(500)]
     with Journal(tmp_path) as journal, Journal(tmp_path) as other:
 
@@ -698,20 +714,18 @@ def test_a_thread_ends_with_what_it_held() -> None:
             time.sleep(0.3)
             gone.set()
 
-    calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-    told: list[int] = []
-    hand = Hand(calls, "lane")
-    hand.give(Large().make, told.append)
-    calls.get()()
-    hand.dismiss()
-    assert told == [1]
+    outcomes: SimpleQueue[int] = SimpleQueue()
+    thread = WorkerThread("lane")
+    thread.submit(outcomes, Large().make)
+    assert outcomes.get() == 1
+    thread.close()
     assert gone.is_set()
 
 
 def test_a_thread_that_hangs_is_left() -> None:
-    hand = Hand(SimpleQueue(), "reader")
+    thread = WorkerThread("reader")
     disk = threading.Event()
-    hand.give(disk.wait, lambda outcome: None)
-    hand.dismiss()
+    thread.submit(SimpleQueue(), disk.wait)
+    thread.close()
     assert not disk.is_set()
     disk.set()

@@ -2,18 +2,25 @@
 
 from dataclasses import fields
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from ccsr.errors import OptionError
-from ccsr.options import UpscaleOptions, options_of
+from ccsr.options import DtypeName, UpscaleOptions, options_of
+from ccsr.plan import BYTES
+from ccsr.weights.tensors import DTYPES
+
+
+def test_number_formats_have_one_list() -> None:
+    assert {name: kind.itemsize for name, kind in DTYPES.items()} == BYTES
+    assert tuple(BYTES) == get_args(DtypeName)
 
 
 def test_every_field_is_an_option_of_some_door_with_a_help_text() -> None:
     listed = options_of(UpscaleOptions)
     assert [o.name for o in listed] == [f.name for f in fields(UpscaleOptions)]
-    assert all(o.help and o.doors and o.group for o in listed)
+    assert all(o.help and o.interfaces and o.group for o in listed)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +74,7 @@ def test_mistakes_are_told_in_one_line(typed: dict[str, Any], line: str) -> None
 
 def test_doors_offer_what_is_meant_for_them() -> None:
     with pytest.raises(OptionError, match="no option is called device"):
-        UpscaleOptions.from_mapping({"device": "cuda"}, door="http")
+        UpscaleOptions.from_mapping({"device": "cuda"}, interface="http")
 
 
 def test_the_hash_follows_what_decides_the_bytes() -> None:

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from ccsr import CCSRPipeline, ImageError, ModelOutputError, OptionError
+from ccsr.images.resample import enlarge
 from ccsr.options import UpscaleOptions
 from ccsr.plan import make_plan, output_size, work_size
-from ccsr.resample import enlarge
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_blend_goes_to_the_enlarged_input(pipe: CCSRPipeline) -> None:
     none = pipe(photo, blend=0, output_type="np").images[0]
     full = pipe(photo, blend=1, output_type="np").images[0]
     half = pipe(photo, blend=0.5, output_type="np").images[0]
-    from ccsr.resample import enlarge
+    from ccsr.images.resample import enlarge
 
     np.testing.assert_allclose(none, enlarge(photo, 80, 56), atol=1e-6)
     np.testing.assert_allclose(half, (none + full) / 2, atol=1e-6)

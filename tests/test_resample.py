@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from ccsr import buffers, resample
+from ccsr.images import buffers, resample
 
 
 def _picture(height: int, width: int, seed: int = 0) -> np.ndarray:

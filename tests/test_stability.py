@@ -6,7 +6,7 @@ from PIL import Image
 
 from ccsr.errors import OptionError
 from ccsr.stability import StabilityMeter, gstd
-from ccsr.stability_map import FULL, coloured, overlay, save_maps, with_scale
+from ccsr.stability.maps import FULL, coloured, overlay, save_maps, with_scale
 
 
 def test_gstd_is_the_population_deviation_averaged_over_pictures() -> None:

@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ccsr import CCSRPipeline, ImageError, buffers, images
+from ccsr import CCSRPipeline, ImageError, images
 from ccsr.cli.main import main
+from ccsr.images import buffers
 from ccsr.jobs import runner
 from ccsr.options import UpscaleOptions
 from ccsr.plan import make_plan
@@ -81,7 +82,7 @@ def test_a_job_writes_the_same_bytes(
     picture = images.Picture(np.ascontiguousarray(values[..., :3]), np.ascontiguousarray(values[..., 3]), 16)
     images.save(picture, tmp_path / "in" / name) if (tmp_path / "in").mkdir() is None else None
     options = UpscaleOptions.from_mapping(
-        {"color_fix": "wavelet", "samples": 2, "stability_map": True, "tile": 64, "vae_tile": 64}, door="cli"
+        {"color_fix": "wavelet", "samples": 2, "stability_map": True, "tile": 64, "vae_tile": 64}, interface="cli"
     )
 
     def run(to: str) -> dict[str, bytes]:
@@ -130,15 +131,15 @@ def test_a_buffer_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_memory_that_runs_out_means_smaller_tiles_and_says_so(
     tmp_path: Path, tiny: str, pipe: CCSRPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    computed, used = pipe._computed, []
+    run, used = pipe._run, []
 
     def scarce(batch, options, plan, *rest):  # type: ignore[no-untyped-def]
         if plan.tile is None or plan.tile > 80:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory")
         used.append(plan)
-        return computed(batch, options, plan, *rest)
+        return run(batch, options, plan, *rest)
 
-    monkeypatch.setattr(pipe, "_computed", scarce)
+    monkeypatch.setattr(pipe, "_run", scarce)
     monkeypatch.setattr("ccsr.plan._SMALLEST", 64)  # as for a picture of four times the side, and in seconds
     source = write_picture(tmp_path / "a.png", 75, 75)
     events: list[runner.Event] = []
@@ -150,7 +151,7 @@ def test_memory_that_runs_out_means_smaller_tiles_and_says_so(
     assert record.warnings == (
         "memory ran out, so it was computed in smaller tiles (64 and 64), which changes its bytes",
     )
-    monkeypatch.setattr(pipe, "_computed", computed)
+    monkeypatch.setattr(pipe, "_run", run)
     # Not a plan made anew for such tiles: it would take more of them in step, and they share their statistics.
     asked = pipe.upscale(images.load(source).rgb, options, used[-1]).sr
     assert np.abs(images.load(tmp_path / "b.png").rgb - asked).max() < 2 / 255

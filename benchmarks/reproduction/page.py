@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ccsr.compare.charts import Axis, Point, scatter
-from ccsr.compare.printed import PrintedRow, find_row
+from ccsr.compare.paper_values import PrintedRow, find_row
 from ccsr.metrics import METRICS
 from reproduction.claims import CLAIMS, gaps, grows
 from reproduction.measure import FIG2_STEPS, SCORES, System, stored

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ccsr.errors import CCSRError, MissingExtraError, OptionError
+from ccsr.images import libvips
 from ccsr.jobs import runner
 from ccsr.jobs.runner import Event, Job, Record, Summary, Task
 from ccsr.log import get_logger
@@ -32,12 +33,13 @@ class Actor:
     """One device of the cluster; the model is loaded when it starts. Called with rows by Ray Data."""
 
     def __init__(self, job: Job, options: UpscaleOptions) -> None:
+        libvips.set_up_program()
         # What is to be made has been settled before; after a loss the file of a task made twice may lie there.
-        self._maker = runner.Maker(dataclasses.replace(job, overwrite=True), options)
+        self._runner = runner.SingleRunner(dataclasses.replace(job, overwrite=True), options)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """The record of one task; results lie in their place when it returns."""
-        record = self._maker.make(pickle.loads(row["task"]))  # noqa: S301 -- out of `_spread` below
+        record = self._runner.run(pickle.loads(row["task"]))  # noqa: S301 -- out of `_spread` below
         return {"number": row["number"], "record": pickle.dumps(record)}
 
 
@@ -52,23 +54,23 @@ def run(
     """
     begin = time.perf_counter()
     summary = Summary()
-    teller = runner.Teller(len(tasks), summary, on_event, job.overwrite)
+    reporter = runner.OrderedReporter(len(tasks), summary, on_event, job.overwrite)
     with ExitStack() as stack:
-        desk = runner.Desk(job, options, stack)
+        claims = runner.Claims(job, options, stack)
         elsewhere = list(enumerate(tasks, 1))
         try:
             while elsewhere:
-                with desk.together(elsewhere):
-                    claimed, elsewhere = desk.claim(elsewhere, teller)
-                for work in claimed:
-                    teller.started(work.numbered)
+                with claims.together(elsewhere):
+                    claimed, elsewhere = claims.claim(elsewhere, reporter)
+                for one in claimed:
+                    reporter.started(one.numbered)
                 if claimed:
-                    _spread(job, options, address, claimed, desk, teller)
+                    _spread(job, options, address, claimed, claims, reporter)
                 elif elsewhere:
                     time.sleep(runner.PATIENCE)
         except KeyboardInterrupt:
             summary.interrupted = True
-            teller.flush()
+            reporter.flush()
     summary.seconds = time.perf_counter() - begin
     return summary
 
@@ -77,14 +79,14 @@ def _spread(
     job: Job,
     options: UpscaleOptions,
     address: str,
-    claimed: "list[runner.Claimed]",
-    desk: "runner.Desk",
-    teller: "runner.Teller",
+    claimed: "list[runner.ClaimedTask]",
+    claims: runner.Claims,
+    reporter: "runner.OrderedReporter",
 ) -> None:
-    waiting = {work.numbered[0]: work for work in claimed}
+    waiting = {one.numbered[0]: one for one in claimed}
     with _mute_stdout(), _connected(address) as ray:
         # Small pictures take less; all workers have what the largest need.
-        plan = max((work.facts.plan for work in claimed), key=lambda plan: plan.threads)
+        plan = max((one.planned.plan for one in claimed), key=lambda plan: plan.threads)
         resources = ray.cluster_resources()
         on_gpu = plan.device.startswith("cuda")
         actors = int(resources.get("GPU", 0) if on_gpu else resources.get("CPU", 0) // plan.threads)
@@ -93,7 +95,7 @@ def _spread(
             raise OptionError(f"the cluster at {address} does not have {wanted}", hint="set --device or --threads")
         log.info("%d workers of %d threads at %s", actors, plan.threads, address)
         share = max(1, len(claimed) // _SHARES)
-        rows = [{"number": work.numbered[0], "task": pickle.dumps(work.numbered[1])} for work in claimed]
+        rows = [{"number": one.numbered[0], "task": pickle.dumps(one.numbered[1])} for one in claimed]
         data = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // share)).map(
             Actor,
             fn_constructor_kwargs={"job": job, "options": options},
@@ -103,7 +105,7 @@ def _spread(
         )
         for row in data.iter_rows():
             record: Record = pickle.loads(row["record"])  # noqa: S301 -- out of `Actor`
-            desk.finish(waiting.pop(row["number"]), record, teller)
+            claims.finish(waiting.pop(row["number"]), record, reporter)
 
 
 @contextmanager

@@ -20,10 +20,9 @@ from ccsr.errors import CCSRError, ImageError, OptionError
 from ccsr.metrics import Metric, Protocol, without_border
 from ccsr.metrics.registry import Score
 from ccsr.stability import StabilityMeter, gstd
-from ccsr.stability_map import save_maps
+from ccsr.stability.maps import save_maps
 from ccsr.version import __version__
 
-Progress = Callable[[int, int], None]
 LIBRARIES = ("numpy", "scipy", "torch", "pyvips", "pyiqa", "torchmetrics")
 
 
@@ -106,7 +105,7 @@ def evaluate(
     *,
     skip_missing: bool = False,
     maps: Path | None = None,
-    on_progress: Progress | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Measure folders of results, each one run or the home of `sampleNN/` runs, against a folder of ground truth.
 

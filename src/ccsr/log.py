@@ -1,4 +1,4 @@
-"""The package's logger: silent unless a door turns it on."""
+"""The package's logger: silent unless a program turns it on."""
 
 import logging
 

@@ -8,19 +8,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from fractions import Fraction
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from ccsr.compat import COMPAT
 from ccsr.errors import OptionError
-from ccsr.timesteps import T_OF_STEPS, Trajectory, first_version_trajectory, nuts_trajectory, uniform_trajectory
+from ccsr.method.compat import COMPAT
+from ccsr.method.timesteps import T_OF_STEPS, Trajectory, first_version_trajectory, nuts_trajectory, uniform_trajectory
 
-ALL_DOORS = ("cli", "python", "http")
-LOCAL_DOORS = ("cli", "python")
+ALL_INTERFACES = ("cli", "python", "http")
+LOCAL_INTERFACES = ("cli", "python")
+ColorFix = Literal["adain", "wavelet", "none"]
+COLOR_FIXES: tuple[str, ...] = typing.get_args(ColorFix)
+DtypeName = Literal["fp32", "bf16", "fp16"]
+"""Number formats; `ccsr.weights.tensors.DTYPES` has torch's."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option as the doors see it."""
+    """One option as the interfaces see it."""
 
     name: str
     kind: type
@@ -36,7 +40,7 @@ class Option:
     short: str | None = None
     unit: str | None = None
     """What the value counts or names, as help texts show it: `PX`, `FOLDER`."""
-    doors: tuple[str, ...] = ALL_DOORS
+    interfaces: tuple[str, ...] = ALL_INTERFACES
     affects_bytes: bool = True
     hidden: bool = False
     label: str | None = None
@@ -54,7 +58,7 @@ class Option:
         return "--" + self.name.replace("_", "-")
 
     def parse(self, value: Any) -> Any:
-        """A value from any door as the option's type, inside its range.
+        """A value from any interface as the option's type, inside its range.
 
         Raises:
             OptionError: naming the option, the value and what is allowed.
@@ -104,7 +108,7 @@ def _option(default: Any, help: str, group: str, **meta: Any) -> Any:
 
 @dataclass(frozen=True)
 class UpscaleOptions:
-    """What to do with a picture. Every field is an option of each door that its metadata names."""
+    """What to do with a picture. Every field is an option of each interface that its metadata names."""
 
     model: str = _option(
         "nano",
@@ -121,7 +125,7 @@ class UpscaleOptions:
         " (default: CCSR_BASE_MODEL)",
         "model",
         unit="PLACES",
-        doors=LOCAL_DOORS,
+        interfaces=LOCAL_INTERFACES,
         affects_bytes=False,
     )
     scale: Fraction = _option(
@@ -213,14 +217,14 @@ class UpscaleOptions:
         False,
         "with --samples, also write where the results of a picture differ: a map and an overlay",
         "result",
-        doors=("cli",),  # Python and the server give the map of several samples unasked
+        interfaces=("cli",),  # Python and the server give the map of several samples unasked
         affects_bytes=False,
     )
     color_fix: str | None = _option(
         None,
         "how colours follow the input (default: as the model folder says)",
         "result",
-        choices=("adain", "wavelet", "none"),
+        choices=COLOR_FIXES,
         label="Colours follow the input by",
     )
     prompt: str | None = _option(None, "text for models with a text encoder", "method", label="Describe the photo")
@@ -257,12 +261,12 @@ class UpscaleOptions:
         maximum=0.9,
         label="Overlap of tiles",
     )
-    device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps", "machine", doors=LOCAL_DOORS)
+    device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps", "machine", interfaces=LOCAL_INTERFACES)
     dtype: str = _option(
         "auto",
         "number format of the networks",
         "machine",
-        choices=("auto", "fp32", "bf16", "fp16"),
+        choices=("auto", *typing.get_args(DtypeName)),
         label="Number format",
     )
     engine: str = _option(
@@ -270,7 +274,7 @@ class UpscaleOptions:
         "what computes the denoiser: torch, or openvino, which is faster on CPUs for large models (extra openvino)",
         "machine",
         choices=("torch", "openvino"),
-        doors=LOCAL_DOORS,
+        interfaces=LOCAL_INTERFACES,
     )
     threads: int | None = _option(
         None,
@@ -279,7 +283,7 @@ class UpscaleOptions:
         "machine",
         minimum=1,
         maximum=1024,
-        doors=LOCAL_DOORS,
+        interfaces=LOCAL_INTERFACES,
     )
     batch_size: int = _option(
         1,
@@ -288,14 +292,14 @@ class UpscaleOptions:
         "machine",
         minimum=1,
         maximum=256,
-        doors=LOCAL_DOORS,
+        interfaces=LOCAL_INTERFACES,
     )
     cluster: str | None = _option(
         None,
         "do the job over a Ray cluster: its address, or local for this machine's devices (extra ray)",
         "machine",
         unit="ADDRESS|local",
-        doors=("cli",),
+        interfaces=("cli",),
         affects_bytes=False,
     )
     compat: str = _option(
@@ -325,13 +329,15 @@ class UpscaleOptions:
         maximum=2048,
         hidden=True,
     )
-    intermediates: bool = _option(False, "also write the decoded estimate of each step", "result", doors=LOCAL_DOORS)
+    intermediates: bool = _option(
+        False, "also write the decoded estimate of each step", "result", interfaces=LOCAL_INTERFACES
+    )
     format: str | None = _option(
         None,
         "file format of results (default: as the input)",
         "files",
         choices=("png", "jpeg", "webp", "tiff", "avif"),
-        doors=("cli", "http"),
+        interfaces=("cli", "http"),
         label="Save as",
         front=True,
     )
@@ -341,7 +347,7 @@ class UpscaleOptions:
         "files",
         minimum=1,
         maximum=100,
-        doors=("cli", "http"),
+        interfaces=("cli", "http"),
         label="Quality of JPEG, WebP and AVIF",
     )
     depth: str = _option(
@@ -349,25 +355,25 @@ class UpscaleOptions:
         "bits per channel of results; auto is the input's",
         "files",
         choices=("auto", "8", "16"),
-        doors=("cli", "http"),
+        interfaces=("cli", "http"),
         label="Bits per channel",
     )
     strip_metadata: bool = _option(
         False,
         "leave EXIF, XMP and ICC out of results",
         "files",
-        doors=("cli", "http"),
+        interfaces=("cli", "http"),
         label="Leave out EXIF and colour profile",
     )
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any], door: str = "python") -> Self:
+    def from_mapping(cls, mapping: Mapping[str, Any], interface: str = "python") -> Self:
         """Options from names and values as typed; fractions such as `2/3` stay exact.
 
         Raises:
             OptionError: an unknown name (with the nearest one), a bad value, or a rule between options.
         """
-        known = {o.name: o for o in options_of(cls, door)}
+        known = {o.name: o for o in options_of(cls, interface)}
         values = {}
         for name, value in mapping.items():
             if name not in known:
@@ -430,15 +436,15 @@ class UpscaleOptions:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def options_of(owner: type, door: str | None = None) -> list[Option]:
-    """The options of a dataclass, in order; with a door, those that it offers."""
+def options_of(owner: type, interface: str | None = None) -> list[Option]:
+    """The options of a dataclass, in order; with an interface, those that it offers."""
     hints = typing.get_type_hints(owner)
     listed = [
         Option(name=f.name, kind=_kind(hints[f.name]), default=f.default, **f.metadata)
         for f in fields(owner)
         if "help" in f.metadata
     ]
-    return [o for o in listed if door is None or door in o.doors]
+    return [o for o in listed if interface is None or interface in o.interfaces]
 
 
 def _kind(hint: Any) -> type:

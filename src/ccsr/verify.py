@@ -22,14 +22,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ccsr.compat import COMPAT, Compat
 from ccsr.errors import CCSRError, WeightsError
-from ccsr.fitting import finish, prepare
 from ccsr.method import Conditions, Networks, Settings, restore
+from ccsr.method.compat import COMPAT, Compat
+from ccsr.method.processing import postprocess, preprocess
+from ccsr.method.sampler import NoiseSchedule, SamplingStep
+from ccsr.method.timesteps import nuts_trajectory
 from ccsr.networks import LatentControlNet, latent_factor
 from ccsr.networks.tiled import TileSettings
-from ccsr.sampler import Evaluation, NoiseSchedule
-from ccsr.timesteps import nuts_trajectory
 
 BOUND = 1e-3
 """Largest error that passes, in units of the reference's standard deviation."""
@@ -131,10 +131,10 @@ def replay_case(
     networks.schedule = NoiseSchedule(networks.schedule.alpha_bar, case["prediction_type"])
     scale = case["scale"]
     width, height = picture.shape[1] * scale, picture.shape[0] * scale
-    prepared = prepare(
+    prepared = preprocess(
         picture, width, height, (width, height), case["process_size"], compat, latent_factor(networks.vae)
     )
-    evaluations: list[Evaluation] = []
+    evaluations: list[SamplingStep] = []
     restored = restore(
         networks,
         torch.from_numpy(prepared.lq_up).permute(2, 0, 1)[None],
@@ -158,7 +158,7 @@ def replay_case(
     for e in evaluations:
         reference[f"eval{e.index}.output"] = _guided(reference[f"eval{e.index}.output"], case["guidance"])
     errors = {key: _error(value, reference[key]) for key, value in ours.items()}
-    final = finish(restored.decoded, prepared, case["color_fix"], width, height, compat)
+    final = postprocess(restored.decoded, prepared, case["color_fix"], width, height, compat)
     levels = np.abs(final - _picture(folder / "cases" / f"{name}.final.png")).round(6) * 255
     worst, share = max(errors, key=lambda key: errors[key]), float((levels > 0.5).mean())
     # A decoded value on the border between two levels may fall on either side, and the colour fix can stretch that

@@ -19,7 +19,7 @@ def request(line: str) -> published.Request:
 
 
 def options(line: str) -> UpscaleOptions:
-    return UpscaleOptions.from_mapping(request(line).options, door="cli")
+    return UpscaleOptions.from_mapping(request(line).options, interface="cli")
 
 
 def test_the_published_one_step_command() -> None:

@@ -236,11 +236,11 @@ def test_what_cannot_be_measured_is_not_available(home: Path, monkeypatch: pytes
 
 
 def test_latex_commands_are_kept_out_of_names() -> None:
-    from ccsr.compare import forms
-    from ccsr.compare.table import Cell, Line, Table
+    from ccsr.compare import formats
+    from ccsr.compare.table import Cell, Table, TableLine
 
-    table = Table("50% of A_B", ["PSNR ↑"], [Line("a\\b{c}", "measured", [Cell("< 1", 1.0, 2, (3,))])], [])
-    text = forms.latex([table], [])
+    table = Table("50% of A_B", ["PSNR ↑"], [TableLine("a\\b{c}", "measured", [Cell("< 1", 1.0, 2, (3,))])], [])
+    text = formats.latex([table], [])
     assert r"\caption{50\% of A\_B}" in text
     assert r"a\textbackslash{}b\{c\} & \underline{$<$ 1}\textsuperscript{3} \\" in text
 

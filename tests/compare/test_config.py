@@ -7,7 +7,7 @@ import pytest
 
 from ccsr.compare.config import load_config
 from ccsr.compare.methods import KINDS
-from ccsr.compare.methods.command import Command
+from ccsr.compare.methods.command import ExternalProgram
 from ccsr.compare.methods.folder import Folder
 from ccsr.errors import CCSRError
 from helpers import write_picture
@@ -102,7 +102,7 @@ def test_pickles_are_asked_for_on_purpose(home: Path) -> None:
     ("command", "runs"), [("p {lr} {out}", 1), ("p {lr} {out} {seed}", 4), ("p {lr} {out} {samples}", 4)]
 )
 def test_a_command_without_a_seed_runs_once(command: str, runs: int) -> None:
-    assert Command(name="p", command=command).runs(4) == runs
+    assert ExternalProgram(name="p", command=command).runs(4) == runs
 
 
 def test_the_example_of_the_documentation_is_read(home: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ccsr.compare.config import Config, load_config
-from ccsr.compare.methods.command import Command
-from ccsr.compare.rows import compare
+from ccsr.compare.config import ComparisonConfig, load_config
+from ccsr.compare.methods.command import ExternalProgram
+from ccsr.compare.run import compare
 
 TEMPLATES = Path(__file__).parents[2] / "examples" / "compare-programs.yaml"
 FAKE = Path(__file__).with_name("fake_program.py")
@@ -38,7 +38,7 @@ def _layout(name: str) -> str:
     return next(layout for program, layout in LAYOUTS.items() if name.startswith(program))
 
 
-def _with_fake(method: Command, seconds: float = 0.0) -> Command:
+def _with_fake(method: ExternalProgram, seconds: float = 0.0) -> ExternalProgram:
     """The template's own options, behind another program."""
     words = shlex.split(method.command) if isinstance(method.command, str) else list(method.command)
     script = next(i for i, word in enumerate(words) if word.endswith(".py"))
@@ -49,7 +49,7 @@ def _with_fake(method: Command, seconds: float = 0.0) -> Command:
 
 
 @pytest.fixture
-def config(tmp_path: Path, test_set: Path) -> Config:
+def config(tmp_path: Path, test_set: Path) -> ComparisonConfig:
     text = TEMPLATES.read_text(encoding="utf-8")
     path = tmp_path / "programs.yaml"
     path.write_text(re.sub(r"(?m)^data: \S+", f"data: {test_set}", text), encoding="utf-8")
@@ -58,9 +58,9 @@ def config(tmp_path: Path, test_set: Path) -> Config:
 
 
 @pytest.mark.parametrize("name", [entry["name"] for entry in COMMANDS])
-def test_results_are_found(config: Config, tmp_path: Path, name: str) -> None:
+def test_results_are_found(config: ComparisonConfig, tmp_path: Path, name: str) -> None:
     method = next(m for m in config.methods if m.name == name)
-    assert isinstance(method, Command)
+    assert isinstance(method, ExternalProgram)
     (row,) = compare(dataclasses.replace(config, methods=[_with_fake(method)]), tmp_path / "out").rows
     assert row.problem is None
     assert row.names == ["a", "b", "c"]
@@ -79,9 +79,9 @@ def test_every_rival_has_a_template_with_its_revision() -> None:
             assert entry["source"].endswith("not run here")
 
 
-def test_time_of_one_picture_is_told_from_the_dates(config: Config, tmp_path: Path) -> None:
+def test_time_of_one_picture_is_told_from_the_dates(config: ComparisonConfig, tmp_path: Path) -> None:
     method = next(m for m in config.methods if m.name == "OSEDiff")
-    assert isinstance(method, Command)
+    assert isinstance(method, ExternalProgram)
     slow = _with_fake(method, seconds=0.3)
     (row,) = compare(dataclasses.replace(config, methods=[slow]), tmp_path / "out").rows
     assert row.cost.seconds is not None
@@ -92,7 +92,7 @@ def test_time_of_one_picture_is_told_from_the_dates(config: Config, tmp_path: Pa
     assert "dates" in row.cost.how
 
 
-def test_a_program_that_fails_is_a_row_with_its_last_line(config: Config, tmp_path: Path) -> None:
+def test_a_program_that_fails_is_a_row_with_its_last_line(config: ComparisonConfig, tmp_path: Path) -> None:
     method = next(m for m in config.methods if m.name == "OSEDiff")
     command = [sys.executable, "-c", "import sys; sys.exit('no such weights')", "{lr}", "{out}"]
     broken = dataclasses.replace(method, command=command, cwd=None)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ccsr.compare import worker
-from ccsr.compare.config import Config
+from ccsr.compare import worker_program
+from ccsr.compare.config import ComparisonConfig
 from ccsr.compare.methods.ncnn import Ncnn
 from ccsr.compare.methods.spandrel import Spandrel
-from ccsr.compare.rows import compare
+from ccsr.compare.run import compare
 
 FAKE_SPANDREL = """
 import torch
@@ -46,7 +46,7 @@ def test_ncnn_peer_has_its_recorded_scores(shared: Path, tmp_path: Path) -> None
     pytest.importorskip("ncnn", reason="ncnn is an extra")
     data = shared / "data" / "benchmark" / "realsr"
     peer = Ncnn(name="peer", param=shared / "data" / "peers" / "realesr-general-x4v3.param")
-    config = Config(data=data, preset="osediff", metrics="psnr,ssim,niqe", limit=3, threads=1, methods=[peer])
+    config = ComparisonConfig(data=data, preset="osediff", metrics="psnr,ssim,niqe", limit=3, threads=1, methods=[peer])
     (row,) = compare(config, tmp_path).rows
     assert row.problem is None
     assert row.parameters == 1_213_296
@@ -61,8 +61,10 @@ def test_ncnn_peer_has_its_recorded_scores(shared: Path, tmp_path: Path) -> None
 def test_ncnn_parameters_are_counted_or_not_told() -> None:
     head = "7767517\n2 2\n"
     convolution = "Convolution c 1 1 a b 0=8 1=3 5=1 6=216\n"
-    assert worker.ncnn_parameters(head + "Input a 0 1 a\n" + convolution + "PReLU p 1 1 b c 0=8\n") == 216 + 8 + 8
-    assert worker.ncnn_parameters(head + "MultiHeadAttention m 1 1 a b 0=8\n") is None
+    assert (
+        worker_program.ncnn_parameters(head + "Input a 0 1 a\n" + convolution + "PReLU p 1 1 b c 0=8\n") == 216 + 8 + 8
+    )
+    assert worker_program.ncnn_parameters(head + "MultiHeadAttention m 1 1 a b 0=8\n") is None
 
 
 def test_spandrel_models_run_under_the_other_interpreter(
@@ -76,7 +78,7 @@ def test_spandrel_models_run_under_the_other_interpreter(
     weights = tmp_path / "net.safetensors"
     weights.write_text("0.2")
     method = Spandrel(name="net", weights=weights, python=Path(sys.executable), device="cpu")
-    config = Config(data=test_set, preset="osediff", metrics="psnr", threads=1, methods=[method])
+    config = ComparisonConfig(data=test_set, preset="osediff", metrics="psnr", threads=1, methods=[method])
     comparison = compare(config, tmp_path / "out")
     (row,) = comparison.rows
     assert row.problem is None
@@ -94,7 +96,7 @@ def test_a_broken_library_is_told_by_its_last_line(
     weights = tmp_path / "net.safetensors"
     weights.write_text("0")
     method = Spandrel(name="net", weights=weights, python=Path(sys.executable))
-    config = Config(data=test_set, preset="osediff", metrics="psnr", threads=1, methods=[method])
+    config = ComparisonConfig(data=test_set, preset="osediff", metrics="psnr", threads=1, methods=[method])
     gone = dataclasses.replace(method, name="gone", python=tmp_path / "no" / "python")
     rows = compare(dataclasses.replace(config, methods=[method, gone]), tmp_path / "out").rows
     assert rows[0].problem is not None
@@ -114,7 +116,7 @@ def test_results_of_another_size_are_failures_of_their_pictures(
     weights = tmp_path / "net.safetensors"
     weights.write_text("0")
     method = Spandrel(name="net", weights=weights, python=Path(sys.executable), device="cpu")
-    config = Config(data=test_set, preset="osediff", metrics="psnr", threads=1, methods=[method])
+    config = ComparisonConfig(data=test_set, preset="osediff", metrics="psnr", threads=1, methods=[method])
     monkeypatch.setenv("PYTHONPATH", str(library))
     (row,) = compare(config, tmp_path / "out").rows
     assert row.names == ["a", "c"]

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ccsr.data.pairs import DataConfig, DegradationConfig, Pair, PairDataset, batches, enlarge, fixed_pairs
+from ccsr.data.pairs import DataConfig, DegradationConfig, Pair, PairDataset, endless_batches, enlarge, fixed_pairs
 from ccsr.data.sources import Pictures, SourceConfig
 from ccsr.errors import ImageError, OptionError
-from ccsr.resample import enlarge as enlarge_of_inference
+from ccsr.images.resample import enlarge as enlarge_of_inference
 from helpers import write_picture
 
 
@@ -28,7 +28,7 @@ def _config(**changes: object) -> DataConfig:
 
 
 def _first(dataset: PairDataset, count: int, start: int = 0, rank: int = 0, world: int = 1) -> list[Pair]:
-    return list(islice(batches(dataset, start, rank, world), count))
+    return list(islice(endless_batches(dataset, start, rank, world), count))
 
 
 def _equal(a: list[Pair], b: list[Pair]) -> bool:

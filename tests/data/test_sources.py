@@ -10,6 +10,7 @@ from PIL import Image
 
 from ccsr.data.sources import Pictures, SourceConfig
 from ccsr.errors import ImageError, OptionError
+from ccsr.images import SUFFIXES
 from helpers import write_picture
 
 
@@ -28,6 +29,18 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_with_all_below_it(folder: Path) -> None:
     assert _names(SourceConfig(folder=str(folder))) == ["b.png", "a.jpg"]
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_every_kind_that_a_job_reads_can_be_trained_on(tmp_path: Path, suffix: str) -> None:
+    pixels = np.full((8, 10, 3), (200, 200, 200), np.uint8)
+    mode = {".pbm": "1", ".pgm": "L"}.get(suffix, "RGB")
+    Image.fromarray(pixels).convert(mode).save(tmp_path / f"a{suffix.upper()}", Image.registered_extensions()[suffix])
+    pictures = Pictures.open([SourceConfig(folder=str(tmp_path))])
+    read = pictures.read(0)[0]
+    assert read.shape == (8, 10, 3)
+    if mode != "1":
+        assert np.abs(read.astype(int) - 200).max() <= 3
 
 
 def test_a_list_and_its_first_entries(folder: Path) -> None:

@@ -18,9 +18,9 @@ from safetensors.torch import save_file  # noqa: E402
 from spandrel.architectures.ESRGAN import ESRGAN  # noqa: E402
 from spandrel.architectures.SwinIR import SwinIR  # noqa: E402
 
-from ccsr.compare.config import Config  # noqa: E402
+from ccsr.compare.config import ComparisonConfig  # noqa: E402
 from ccsr.compare.methods.spandrel import Spandrel  # noqa: E402
-from ccsr.compare.rows import compare  # noqa: E402
+from ccsr.compare.run import compare  # noqa: E402
 from helpers import write_picture  # noqa: E402
 
 
@@ -56,7 +56,7 @@ def test_a_random_model_of_the_architecture(name: str, suffix: str, tmp_path: Pa
     method = Spandrel(
         name=name, weights=weights, python=Path(sys.executable), device="cpu", allow_pickle=suffix == ".pth"
     )
-    config = Config(data=tmp_path / "set", preset="osediff", metrics="psnr", threads=1, methods=[method])
+    config = ComparisonConfig(data=tmp_path / "set", preset="osediff", metrics="psnr", threads=1, methods=[method])
     (row,) = compare(config, tmp_path / "out").rows
     assert row.problem is None
     assert row.names == ["0", "1"]
@@ -71,9 +71,11 @@ def test_a_random_model_of_the_architecture(name: str, suffix: str, tmp_path: Pa
 
 
 def test_the_worker_needs_no_ccsr(tmp_path: Path) -> None:
-    from ccsr.compare import worker
+    from ccsr.compare import worker_program
 
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    code = f"import runpy, sys; sys.modules['ccsr'] = None; runpy.run_path({str(worker.__file__)!r}, run_name='w')"
+    code = (
+        f"import runpy, sys; sys.modules['ccsr'] = None; runpy.run_path({str(worker_program.__file__)!r}, run_name='w')"
+    )
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

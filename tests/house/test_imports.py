@@ -10,52 +10,35 @@ import pytest
 import ccsr
 
 SRC = Path(ccsr.__file__).parent
-BASE = {"errors", "log", "version", "options", "timesteps"}
+BASE = {"atomic", "errors", "log", "options", "sqlite", "version"}
 ALLOWED: dict[str, set[str]] = {
+    "atomic": set(),
     "errors": set(),
     "log": set(),
+    "sqlite": set(),
     "version": set(),
-    "timesteps": {"errors"},
-    "options": {"errors", "compat"},
-    "compat": set(),
-    "buffers": set(),
-    "noise": {"buffers"},
-    "tiling": {"buffers"},
-    "color": {"buffers"},
-    "resample": {"buffers"},
-    "images": {"buffers"},
-    "sampler": set(),
-    "features": set(),
-    "metrics": {"features"},
-    "stability": set(),
-    "stability_map": {"images"},
-    "networks": {"features", "tiling"},
-    "method": {"buffers", "compat", "networks", "sampler"},
+    "options": {"method"},
+    "images": set(),
+    "stability": {"images"},
+    "metrics": set(),
+    "networks": {"images", "metrics"},
+    # Its timesteps and `--compat` are plain values, which the options need; a test below keeps them light.
+    "method": {"images", "networks"},
     "weights": {"networks"},
-    "plan": {"buffers", "compat", "weights"},
+    "plan": {"images", "method", "weights"},
     "engines": {"networks", "weights"},
-    "fitting": {"buffers", "color", "compat", "resample"},
-    "pipeline": {
-        "images",
-        "compat",
-        "engines",
-        "fitting",
-        "method",
-        "networks",
-        "noise",
-        "plan",
-        "sampler",
-        "stability",
-        "weights",
-    },
-    "verify": {"compat", "fitting", "method", "networks", "sampler"},
+    "pipeline": {"engines", "images", "method", "networks", "plan", "stability", "weights"},
+    # Other names of two modules of the method, which the documentation promised.
+    "sampler": {"method"},
+    "timesteps": {"method"},
+    "verify": {"method", "networks"},
     "degradation": set(),
     "data": {"degradation", "images"},
-    "training": {"color", "data", "features", "networks", "plan", "sampler", "weights"},
-    "jobs": {"buffers", "images", "plan", "pipeline", "resample", "stability", "stability_map", "weights"},
-    "evaluate": {"data", "images", "metrics", "stability", "stability_map"},
-    "compare": {"data", "evaluate", "images", "metrics", "stability", "stability_map", "weights"},
-    "cluster": {"jobs"},
+    "training": {"data", "method", "metrics", "networks", "plan", "weights"},
+    "jobs": {"images", "pipeline", "plan", "stability", "weights"},
+    "evaluate": {"data", "images", "metrics", "stability"},
+    "compare": {"data", "evaluate", "images", "metrics", "stability", "weights"},
+    "cluster": {"images", "jobs"},
     "bench": {"images", "jobs", "networks", "pipeline", "plan", "weights"},
     "cli": {
         "bench",
@@ -66,16 +49,14 @@ ALLOWED: dict[str, set[str]] = {
         "images",
         "jobs",
         "metrics",
-        "pipeline",
         "plan",
         "serve",
         "training",
         "verify",
         "weights",
     },
-    # The pipeline is only made here, as the command line makes it; jobs run it.
-    "serve": {"images", "jobs", "pipeline", "plan", "stability", "stability_map", "weights"},
-    "comfyui": {"pipeline", "plan", "resample", "stability", "stability_map", "weights"},
+    "serve": {"images", "jobs", "plan", "stability", "weights"},
+    "comfyui": {"images", "pipeline", "plan", "stability", "weights"},
     "__main__": {"cli"},
     "__init__": {"pipeline"},
 }
@@ -100,6 +81,14 @@ def _imported(path: Path) -> set[str]:
 def test_arrows(path: Path) -> None:
     part = _part(path)
     assert _imported(path) - BASE - {part} <= ALLOWED[part]
+
+
+def test_no_arrow_that_nothing_uses() -> None:
+    used: dict[str, set[str]] = {}
+    for path in SRC.rglob("*.py"):
+        used.setdefault(_part(path), set()).update(_imported(path))
+    assert set(ALLOWED) == set(used)
+    assert {part: allowed - used[part] for part, allowed in ALLOWED.items() if allowed - used[part]} == {}
 
 
 def test_public_names() -> None:
@@ -131,6 +120,19 @@ def test_every_error_is_what_people_expect() -> None:
 
 
 def test_import_is_light() -> None:
-    code = "import ccsr, sys; print([m for m in ('torch', 'diffusers', 'numpy', 'pyvips', 'PIL') if m in sys.modules])"
+    heavy = ("torch", "diffusers", "numpy", "pyvips", "PIL")
+    code = f"import ccsr, ccsr.options, sys; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_modules_that_the_documentation_named_before() -> None:
+    from ccsr.method.sampler import sample
+    from ccsr.method.timesteps import nuts_trajectory
+    from ccsr.sampler import ddpm_step
+    from ccsr.sampler import sample as same_sample
+    from ccsr.timesteps import nuts_trajectory as same_trajectory
+
+    assert same_sample is sample
+    assert same_trajectory is nuts_trajectory
+    assert ddpm_step.__module__ == "ccsr.method.sampler"

@@ -73,6 +73,22 @@ def test_flat_noise_is_measured_where_the_truth_is_flat() -> None:
     assert metrics.flat_noise(gt[:16, :16], gt[:16, :16]) == 0
 
 
+def test_a_lattice_is_seen_where_the_picture_is_smooth() -> None:
+    """Pictures of noise have none; a dot of three grey levels in each 4x4 block is plain."""
+    rng = np.random.default_rng(0)
+    grain = rng.normal(0, 1, (256, 256, 1))
+    grain[64:] *= 20
+    rows, columns = np.mgrid[:256, :256] % 4 == 0
+    plain, pattern = 120 + grain, 120 + grain + 3 * (rows & columns)[..., None]
+    without, with_it = (
+        metrics.lattice(np.repeat(x, 3, 2).clip(0, 255).round().astype(np.uint8)) for x in (plain, pattern)
+    )
+    assert without < 2.5
+    assert with_it > 10
+    with pytest.raises(ImageError, match="too small for the lattice"):
+        metrics.lattice(np.zeros((63, 80, 3), np.uint8))
+
+
 def test_ssim_agrees_with_scikit_image(cat: np.ndarray) -> None:
     other = noisy(cat)
     _, where = structural_similarity(
@@ -112,7 +128,7 @@ def test_squeezenet_knows_its_classes() -> None:
     # The last layer, computed here from the same file: the features are those that the classifier was trained on.
     from safetensors.torch import load_file
 
-    from ccsr.features import SHIPPED, load_features
+    from ccsr.metrics.features import SHIPPED, load_features
 
     picture = np.asarray(Image.fromarray(data.chelsea()).resize((227, 227), Image.Resampling.BICUBIC))
     x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None] / 255
@@ -129,7 +145,7 @@ def test_squeezenet_knows_its_classes() -> None:
 def test_squeezenet_gradient_reaches_a_black_picture() -> None:
     from safetensors.torch import load_file
 
-    from ccsr.features import SHIPPED, load_features, perceptual_distance
+    from ccsr.metrics.features import SHIPPED, load_features, perceptual_distance
 
     sr = torch.zeros(1, 3, 64, 64, requires_grad=True)
     perceptual_distance(load_features(load_file(SHIPPED)), sr, torch.rand(1, 3, 64, 64)).backward()

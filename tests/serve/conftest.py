@@ -16,8 +16,9 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from ccsr.serve.app import create_app
-from ccsr.serve.service import Service, _pipeline_of
+from ccsr.serve.service import Service
 from ccsr.serve.settings import ServeSettings
+from ccsr.serve.worker import load_pipeline
 
 
 class Gate:
@@ -29,7 +30,7 @@ class Gate:
 
     def factory(self, model: Any, options: Any) -> "Gate":
         self.loads += 1
-        self._real = _pipeline_of(model, options)
+        self._real = load_pipeline(model, options)
         return self
 
     def upscale(self, picture, options, plan, sample=0, on_progress=None):  # type: ignore[no-untyped-def]
@@ -85,7 +86,7 @@ def start(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
         def started(gate: Gate | None = None, **settings: Any) -> Serving:
             known = {"model": tiny, "data": str(tmp_path / "data"), "threads": 1, "device": "cpu", **settings}
-            service = Service(ServeSettings.from_mapping(known), gate.factory if gate else None)
+            service = Service(ServeSettings.from_mapping(known), gate.factory if gate else load_pipeline)
             client = TestClient(create_app(service), base_url="http://127.0.0.1")
             return Serving(stack.enter_context(client), service)
 

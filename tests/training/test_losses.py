@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ccsr.method.sampler import add_noise, predict_x0
 from ccsr.networks import codec
-from ccsr.sampler import add_noise, predict_x0
 from ccsr.training.losses import paper_losses, published_losses, ssim_loss
 from ccsr.verify import recorded_networks
 from conftest import GOLDEN
@@ -66,7 +66,7 @@ def test_recorded_losses(batch: dict[str, object]) -> None:
 
 def test_the_paper_form_is_the_mean_over_samples() -> None:
     """Each sample's own loss, computed one by one from the paper's equations, averaged."""
-    from ccsr.sampler import NoiseSchedule
+    from ccsr.method.sampler import NoiseSchedule
 
     schedule = NoiseSchedule.scaled_linear(prediction_type="v_prediction")
     generator = torch.Generator().manual_seed(0)
@@ -95,7 +95,7 @@ def test_the_paper_form_is_the_mean_over_samples() -> None:
 
 def test_at_T_the_paper_form_starts_from_the_input_where_asked() -> None:
     """Paper Eq. 1 from either latent; the other samples are noised from the good one always."""
-    from ccsr.sampler import NoiseSchedule
+    from ccsr.method.sampler import NoiseSchedule
 
     schedule = NoiseSchedule.scaled_linear(prediction_type="v_prediction")
     z_gt, z_lq, noise = torch.randn(3, 2, 4, 6, 6, generator=torch.Generator().manual_seed(0))

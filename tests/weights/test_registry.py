@@ -11,7 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import pytest
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
+from platformdirs.windows import Windows
 
 from ccsr.errors import WeightsError
 from ccsr.weights import cache_folder, find_folder, registry
@@ -50,17 +54,19 @@ def test_what_looks_like_a_path_never_reaches_the_hub(name: str) -> None:
 @pytest.mark.parametrize(
     ("platform", "variable", "folder"),
     [
-        ("linux", "XDG_CACHE_HOME", "ccsr"),
-        ("win32", "LOCALAPPDATA", "ccsr/Cache"),
-        ("darwin", "HOME", "Library/Caches/ccsr"),
+        (Unix, "XDG_CACHE_HOME", "ccsr"),
+        (Windows, "LOCALAPPDATA", "ccsr/Cache"),
+        (MacOS, "HOME", "Library/Caches/ccsr"),
     ],
 )
 def test_cache_folder_of_each_platform(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, platform: str, variable: str, folder: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, platform: type, variable: str, folder: str
 ) -> None:
     assert cache_folder() == tmp_path / "home"
-    monkeypatch.delenv("CCSR_HOME")
-    monkeypatch.setattr(sys, "platform", platform)
+    for name in ("CCSR_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(platformdirs, "PlatformDirs", platform)
+    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda _: os.environ["LOCALAPPDATA"])
     monkeypatch.setenv(variable, str(tmp_path))
     assert cache_folder() == tmp_path / folder
 

@@ -1,6 +1,6 @@
 """From the option list to a command's parser, and from what was typed to names and strings.
 
-argparse only sorts words here: values stay strings, so that every door complains about them in the same words.
+argparse only sorts words here: values stay strings, so that every interface complains about them in the same words.
 """
 
 import argparse
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_Formatter, allow_abbrev=False, add_help=False,
         )  # fmt: skip
         self.values: dict[str, tuple[str, ...]] = {}
-        """What may follow a flag, for shell completion."""
+        """What may follow a flag, or stand for a word, for shell completion."""
         self.add_argument("-h", "--help", action="help", help="show this help and exit")
 
     def error(self, message: str) -> NoReturn:
@@ -70,12 +70,16 @@ class Parser(argparse.ArgumentParser):
         return known
 
     def visible_actions(self) -> list[argparse.Action]:
-        """The options that help shows."""
-        return [a for a in self._actions if a.option_strings and a.help is not argparse.SUPPRESS]
+        """The options and words that help shows."""
+        return [a for a in self._actions if a.help is not argparse.SUPPRESS]
 
     def visible_flags(self) -> list[str]:
         """All spellings of the options that help shows."""
         return [flag for action in self.visible_actions() for flag in action.option_strings]
+
+    def values_of(self, action: argparse.Action) -> tuple[str, ...]:
+        """What may follow one of this parser's flags, or stand for one of its words; empty if that is not known."""
+        return self.values.get((action.option_strings or [action.dest])[-1], ())
 
     def add_options(self, owner: type) -> None:
         """Flags of the options that a dataclass offers on the command line, grouped as they are there."""

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise OptionError(f"--size is {arguments.size!r}", hint="for instance 128x96")
     if not re.fullmatch(r"[1-9]\d{0,3}", arguments.runs):
         raise OptionError(f"--runs is {arguments.runs!r}", hint="a whole number from 1 to 9999 is needed")
-    options = UpscaleOptions.from_mapping(given(arguments, UpscaleOptions), door="cli")
+    options = UpscaleOptions.from_mapping(given(arguments, UpscaleOptions), interface="cli")
     architecture = arguments.random_weights
 
     from dataclasses import replace

@@ -35,12 +35,12 @@ def parser() -> Parser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare, write all forms, print one; 1 if a method that should run did not."""
+    """Compare, write all formats, print one; 1 if a method that should run did not."""
     if not arguments.config:
         raise OptionError("no configuration is given", hint="ccsr compare --config compare.yaml")
-    from ccsr.compare import forms, table
+    from ccsr.compare import formats, table
     from ccsr.compare.config import load_config
-    from ccsr.compare.rows import compare
+    from ccsr.compare.run import compare
 
     config = load_config(Path(arguments.config))
     if arguments.limit:
@@ -62,11 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     comparison = compare(config, output, tell)
     made, heading = table.tables(comparison), table.heading(comparison)
-    text = forms.markdown(made, heading)
+    text = formats.markdown(made, heading)
     written = {
         "table.md": text,
-        "table.csv": forms.comma_separated(made),
-        "table.tex": forms.latex(made, heading),
+        "table.csv": formats.comma_separated(made),
+        "table.tex": formats.latex(made, heading),
         "comparison.json": json.dumps(table.as_json(comparison), indent=1),
     }
     if not arguments.no_report:
@@ -76,13 +76,13 @@ def run(arguments: argparse.Namespace) -> int:
     for name, content in written.items():
         (output / name).write_text(content, encoding="utf-8")
     if arguments.into:
-        forms.insert_into(Path(arguments.into), text)
+        formats.insert_into(Path(arguments.into), text)
     for row in comparison.rows:
         if row.problem and row.method.is_expected:
             terminal.error(f"{row.method.name}: {row.problem}")
     if not arguments.quiet:
         terminal.say(f"wrote {output / ('table.md' if arguments.no_report else 'report.html')}")
-    print(written["comparison.json"] if arguments.json else forms.terminal(made, heading), flush=True)
+    print(written["comparison.json"] if arguments.json else formats.terminal(made, heading), flush=True)
     return 1 if any(row.problem and row.method.is_expected for row in comparison.rows) else 0
 
 

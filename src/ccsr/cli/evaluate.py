@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ccsr.evaluate import Evaluation
 
 
+_PRESETS = ("ccsr", "osediff", "seesr", "stablesr")
+"""Those of `ccsr.metrics`, whose import would take the help a second; a test compares them."""
+
+
 def parser() -> Parser:
     """Folders, how to measure, and for `--run` the options of `ccsr upscale`."""
     made = Parser(
@@ -32,10 +36,10 @@ def parser() -> Parser:
     made.add_argument(
         "--preset",
         default="ccsr",
-        metavar="ccsr|osediff|seesr|stablesr",
+        metavar="|".join(_PRESETS),
         help="protocol of a paper: metrics and border (default: ccsr)",
     )
-    made.values["--preset"] = ("ccsr", "osediff", "seesr", "stablesr")
+    made.values["--preset"] = _PRESETS
     made.add_argument("--metrics", metavar="NAME,...", help="these instead of the preset's; all for every one there is")
     made.add_argument("--maps", metavar="FOLDER", help="write a stability map of each picture here")
     for flags, text in {
@@ -132,10 +136,10 @@ def _upscale(inputs: Path, model: str, output: Path, typed: dict[str, object], q
     from ccsr.jobs import runner
     from ccsr.weights import describe
 
-    options = UpscaleOptions.from_mapping({"format": "png", **typed, "model": model}, door="cli")
+    options = UpscaleOptions.from_mapping({"format": "png", **typed, "model": model}, interface="cli")
     job = runner.Job([inputs], describe(options.model, options.base_model), f"{output}/")
     tasks = runner.prepare(job, options)
-    reporter = terminal.Reporter(tasks, quiet=True, verbose=False, progress=False)
+    reporter = terminal.JobReporter(tasks, quiet=True, verbose=False, progress=False)
     done = 0
 
     def listen(event: "runner.Event") -> None:

@@ -126,4 +126,8 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _run(command: Command, words: list[str]) -> int:
-    return command.run(command.parser().parse(words))
+    arguments = command.parser().parse(words)
+    from ccsr.images import libvips  # after --help, which should not wait for it
+
+    libvips.set_up_program()
+    return command.run(arguments)

@@ -8,6 +8,9 @@ from ccsr.cli import terminal
 from ccsr.cli.arguments import Command, Parser
 from ccsr.errors import OptionError
 
+_DTYPES = ("bf16", "fp32")
+"""Number formats of files."""
+
 
 def _with_model(command: str, description: str) -> Parser:
     made = Parser(f"ccsr models {command}", "MODEL [options]", description)
@@ -96,6 +99,18 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
+def _add_dtype(made: Parser) -> None:
+    made.add_argument(
+        "--dtype", metavar="|".join(_DTYPES), default="bf16", help="number format of the file (default: bf16)"
+    )
+    made.values["--dtype"] = _DTYPES
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in _DTYPES:
+        raise OptionError(f"--dtype is {dtype!r}", hint=f"choose {' or '.join(_DTYPES)}")
+
+
 def _pack_parser() -> Parser:
     made = Parser(
         "ccsr models pack",
@@ -107,11 +122,10 @@ def _pack_parser() -> Parser:
     )
     made.add_argument("-o", "--output", metavar="OUT", help="the folder to make")
     made.add_argument("--base-model", metavar="PLACES", help="the base model: folders or hub ids, between commas")
-    made.add_argument("--dtype", metavar="bf16|fp32", default="bf16", help="number format of the file (default: bf16)")
+    _add_dtype(made)
     made.add_argument("--name", metavar="TEXT", help="name of the model (default: the folder's)")
     made.add_argument("--source", dest="source_text", metavar="TEXT", help="where the weights came from")
     made.add_argument("--licence", metavar="TEXT", help="under what terms they may be used")
-    made.values["--dtype"] = ("bf16", "fp32")
     return made
 
 
@@ -119,8 +133,7 @@ def _pack(arguments: argparse.Namespace) -> int:
     source = _one(arguments.source, "SOURCE")
     if not arguments.output:
         raise OptionError("-o is needed", hint="the folder to make")
-    if arguments.dtype not in ("bf16", "fp32"):
-        raise OptionError(f"--dtype is {arguments.dtype!r}", hint="choose bf16 or fp32")
+    _check_dtype(arguments.dtype)
     from ccsr.weights import base_model_setting, describe, pack
 
     base = arguments.base_model or base_model_setting()
@@ -148,10 +161,9 @@ def _mix_parser() -> Parser:
     )
     made.add_argument("shares", nargs="*", metavar="MODEL=SHARE", help="a model and its share; the shares sum to 1")
     made.add_argument("-o", "--output", metavar="OUT", help="the folder to make")
-    made.add_argument("--dtype", metavar="bf16|fp32", default="bf16", help="number format of the file (default: bf16)")
+    _add_dtype(made)
     made.add_argument("--name", metavar="TEXT", help="name of the model (default: the folder's)")
     made.add_argument("--licence", metavar="TEXT", help="under what terms it may be used (default: the first one's)")
-    made.values["--dtype"] = ("bf16", "fp32")
     return made
 
 
@@ -169,8 +181,7 @@ def _mix(arguments: argparse.Namespace) -> int:
             raise OptionError(f"{word} is no model with its share", hint="for instance before=0.4 after=0.6")
     if len(shares) < 2:
         raise OptionError("two models are needed", hint="for instance before=0.4 after=0.6")
-    if arguments.dtype not in ("bf16", "fp32"):
-        raise OptionError(f"--dtype is {arguments.dtype!r}", hint="choose bf16 or fp32")
+    _check_dtype(arguments.dtype)
     from ccsr.weights import mix
 
     out = Path(arguments.output)

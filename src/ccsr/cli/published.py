@@ -11,10 +11,6 @@ from typing import Any
 from ccsr.cli.arguments import Parser
 from ccsr.errors import OptionError
 
-POSITIVE = "clean, high-resolution, 8k"
-"""The positive text of the published program: models hold its embedding, so no text encoder is asked for it."""
-NEGATIVE = "blurry, dotted, noise, raster lines, unclear, lowres, over-smoothed"
-
 
 @dataclass(frozen=True)
 class Request:
@@ -52,6 +48,19 @@ def _sample_method(value: str) -> dict[str, Any]:
     return {}
 
 
+def _negative_prompt(value: str) -> dict[str, Any]:
+    """Nothing for the published program's own text: models hold its embedding, so no text encoder is asked for it."""
+    from ccsr.weights.text import NEGATIVE
+
+    return {} if value == NEGATIVE else {"negative_prompt": value}
+
+
+def _added_prompt(value: str) -> dict[str, Any]:
+    from ccsr.weights.text import POSITIVE
+
+    return {} if value == POSITIVE else {"prompt": value}
+
+
 FLAGS: dict[str, Callable[[str], dict[str, Any]]] = {
     "num_inference_steps": _as("T"),
     "t_max": _as("t_max"),
@@ -60,8 +69,8 @@ FLAGS: dict[str, Callable[[str], dict[str, Any]]] = {
     "sample_times": _as("samples"),
     "align_method": _chosen("align_method", "color_fix", {"wavelet": "wavelet", "adain": "adain", "nofix": "none"}),
     "guidance_scale": _as("guidance"),
-    "negative_prompt": lambda value: {} if value == NEGATIVE else {"negative_prompt": value},
-    "added_prompt": lambda value: {} if value == POSITIVE else {"prompt": value},
+    "negative_prompt": _negative_prompt,
+    "added_prompt": _added_prompt,
     "mixed_precision": _chosen("mixed_precision", "dtype", {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}),
     "process_size": _as("min_size"),
     "start_point": _chosen("start_point", "start_point", {"lr": "lq", "noise": "noise"}),

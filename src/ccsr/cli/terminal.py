@@ -73,7 +73,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-class Reporter:
+class JobReporter:
     """Listens to a job: a bar over megapixels of results on a terminal, else one line for each result."""
 
     def __init__(self, tasks: Sequence["Task"], *, quiet: bool, verbose: bool, progress: bool) -> None:

@@ -42,7 +42,7 @@ def _run(stage: str, arguments: argparse.Namespace) -> int:
     if not arguments.config:
         raise OptionError("--config is needed", hint="a YAML file; configs/ holds some to begin with")
     from ccsr.training.config import resolve
-    from ccsr.training.settings import as_yaml, read_settings
+    from ccsr.training.yaml_config import as_yaml, read_settings
 
     config = resolve(stage, read_settings(Path(arguments.config), arguments.words))
     if arguments.dry_run:
@@ -56,7 +56,7 @@ def _run(stage: str, arguments: argparse.Namespace) -> int:
 
     # Of several processes, started by accelerate or torchrun, the first one speaks.
     quiet = arguments.quiet or os.environ.get("RANK", "0") != "0"
-    reporter = Reporter(progress=not arguments.no_progress, quiet=quiet)
+    reporter = TrainingReporter(progress=not arguments.no_progress, quiet=quiet)
     try:
         outcome = train(config, reporter)
     finally:
@@ -69,7 +69,7 @@ def _run(stage: str, arguments: argparse.Namespace) -> int:
     return 0 if outcome.finished or not reporter.interrupted else 130
 
 
-class Reporter:
+class TrainingReporter:
     """Listens to the loop: a bar with the time left on a terminal, else a line now and then."""
 
     def __init__(self, *, progress: bool, quiet: bool) -> None:

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
     )
     if not request.inputs:
         raise OptionError("no input is given", hint="for instance: ccsr upscale photo.jpg")
-    options = UpscaleOptions.from_mapping(request.options, door="cli")
+    options = UpscaleOptions.from_mapping(request.options, interface="cli")
 
     from ccsr.jobs import runner
     from ccsr.plan import resolve_machine
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
         if options.batch_size > 1:
             terminal.say("note: --batch-size above 1 may change last bits of results")
         _tell_long_work(tasks)
-    reporter = terminal.Reporter(
+    reporter = terminal.JobReporter(
         tasks, quiet=arguments.quiet, verbose=arguments.verbose, progress=not arguments.no_progress
     )
 
@@ -129,14 +129,14 @@ def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
     from ccsr.plan import estimated_seconds
 
     for task in tasks:
-        facts = task.facts
+        planned = task.planned
         if as_json:
             status = "failed" if task.error else "skipped" if task.is_done else "planned"
             line: dict[str, Any] = {"input": str(task.source.path), "output": None, "status": status}
             line["error"] = str(task.error) if task.error else None
-            if facts:
-                plan = facts.plan
-                line |= {"output": str(facts.output), "width": plan.output_width, "height": plan.output_height}
+            if planned:
+                plan = planned.plan
+                line |= {"output": str(planned.output), "width": plan.output_width, "height": plan.output_height}
                 line |= {"tile": plan.tile, "vae_tile": plan.vae_tile, "memory_bytes": plan.memory_bytes}
                 line |= {"disk_bytes": plan.disk_bytes}
                 line |= {"device": plan.device, "dtype": plan.dtype, "threads": plan.threads}
@@ -144,12 +144,12 @@ def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
             _print_json(line)
         elif task.error:
             terminal.error(str(task.error))
-        elif task.is_done and facts:
-            terminal.say(f"skip: {facts.output} was made before")
-        elif facts:
-            plan = facts.plan
+        elif task.is_done and planned:
+            terminal.say(f"skip: {planned.output} was made before")
+        elif planned:
+            plan = planned.plan
             terminal.say(
-                f"plan: {task.source.path} -> {facts.output}: {facts.header.width}x{facts.header.height} to"
+                f"plan: {task.source.path} -> {planned.output}: {planned.header.width}x{planned.header.height} to"
                 f" {plan.output_width}x{plan.output_height}, tile {plan.tile or 'none'}, VAE tile"
                 f" {plan.vae_tile or 'none'}, {plan.memory_bytes / 1e9:.1f} GB"
                 f"{f' and {plan.disk_bytes / 1e9:.1f} GB of disk' if plan.disk_bytes else ''}, about"

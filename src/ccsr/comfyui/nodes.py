@@ -112,7 +112,7 @@ class StabilityMap:
         import torch
 
         from ccsr.stability import StabilityMeter
-        from ccsr.stability_map import coloured
+        from ccsr.stability.maps import coloured
 
         listen, meter = host.progress(samples), StabilityMeter()
         results = []
@@ -146,6 +146,6 @@ def _enlarged(plane: "torch.Tensor", sr: "torch.Tensor") -> "torch.Tensor":
     """A plane (h, w) in 0..1 at the size of a result (H, W, C)."""
     import torch
 
-    from ccsr.resample import enlarge
+    from ccsr.images.resample import enlarge
 
     return torch.from_numpy(enlarge(plane.detach().float().cpu().numpy(), sr.shape[1], sr.shape[0]))

@@ -1,1 +1,1 @@
-"""Many methods on one test set: one table and one report. `ccsr compare` is its door."""
+"""Many methods on one test set: one table and one report. `ccsr compare` runs it."""

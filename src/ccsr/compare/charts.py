@@ -32,8 +32,8 @@ class Axis:
 
 def scatter(points: Sequence[Point], x: Axis, y: Axis) -> str:
     """A chart of points with their names; the better end of both axes is told in their titles."""
-    place_x = _scale([p.x for p in points], x.is_log, LEFT, WIDTH - RIGHT)
-    place_y = _scale([p.y for p in points], y.is_log, HEIGHT - BOTTOM, TOP)
+    place_x = _AxisScale([p.x for p in points], x.is_log, LEFT, WIDTH - RIGHT)
+    place_y = _AxisScale([p.y for p in points], y.is_log, HEIGHT - BOTTOM, TOP)
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y.title)} against'
         f' {escape(x.title)}">'
@@ -74,7 +74,7 @@ def scatter(points: Sequence[Point], x: Axis, y: Axis) -> str:
     return "".join([*parts, "</svg>"])
 
 
-class _scale:  # noqa: N801 # a function with ticks
+class _AxisScale:
     """From values to places between two ends, with round values to mark."""
 
     def __init__(self, values: Sequence[float], is_log: bool, begin: float, end: float) -> None:

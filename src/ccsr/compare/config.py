@@ -9,15 +9,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ccsr.compare.methods import KINDS, Method
-from ccsr.compare.printed import PrintedRow, find_row
+from ccsr.compare.paper_values import PrintedRow, find_row
 from ccsr.data.layouts import find_test_set
-from ccsr.errors import CCSRError, MissingExtraError, OptionError
+from ccsr.errors import CCSRError, OptionError
 from ccsr.metrics import PROTOCOLS, Metric, Protocol, chosen_metrics
 
 
 @dataclass(frozen=True)
-class Config:
+class ComparisonConfig:
     """What is compared, on which pictures, and how it is measured. Fields are the keys of the file."""
 
     data: Path | None = None
@@ -74,16 +76,12 @@ class Config:
         return find_row(method.paper, self.dataset)
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: Path) -> ComparisonConfig:
     """Read and check a configuration; paths in it are seen from its folder.
 
     Raises:
         OptionError: anything that is not understood, or can never work, naming the file.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("PyYAML is not installed", hint="pip install 'ccsr[compare]'") from error
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -98,7 +96,7 @@ def load_config(path: Path) -> Config:
         raise
 
 
-def _config(content: Any, home: Path) -> Config:
+def _config(content: Any, home: Path) -> ComparisonConfig:
     if not isinstance(content, dict):
         raise OptionError("holds no settings", hint="data: FOLDER, then methods:")
     listed = content.get("methods")
@@ -110,7 +108,7 @@ def _config(content: Any, home: Path) -> Config:
         if names.count(name) > 1:
             raise OptionError(f"two methods are called {name}", hint="names are rows, so they must differ")
     settings = {**content, "methods": methods}
-    config: Config = _built(Config, settings, home, ("data", "lq", "gt", "output"), "setting")
+    config: ComparisonConfig = _built(ComparisonConfig, settings, home, ("data", "lq", "gt", "output"), "setting")
     if config.preset not in PROTOCOLS:
         raise OptionError(f"preset is {config.preset!r}", hint=f"choose from {', '.join(PROTOCOLS)}")
     for name in ("samples", "limit", "threads"):

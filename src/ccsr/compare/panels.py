@@ -11,13 +11,13 @@ from PIL import Image
 from scipy.ndimage import uniform_filter
 
 from ccsr import images
-from ccsr.compare.config import Config
+from ccsr.compare.config import ComparisonConfig
 from ccsr.compare.methods.base import find_result
-from ccsr.compare.rows import Comparison, Row
+from ccsr.compare.run import Comparison, Row
 from ccsr.data.pairing import run_folders
 from ccsr.errors import OptionError
 from ccsr.stability import StabilityMeter
-from ccsr.stability_map import coloured
+from ccsr.stability.maps import coloured
 
 MAX_SIDE = 1024
 """Longer pictures are made smaller for the page."""
@@ -97,7 +97,7 @@ def _results(row: Row, name: str) -> list[Path]:
     return [path for path in found if path is not None]
 
 
-def _extremes(row: Row, name: str, config: Config) -> list[tuple[str, str, int]]:
+def _extremes(row: Row, name: str, config: ComparisonConfig) -> list[tuple[str, str, int]]:
     """(title, caption, run) of the runs to show."""
     scores = row.scores
     single = [m for m in config.chosen if not m.of_set and scores is not None and m.name in scores.values]
@@ -113,7 +113,9 @@ def _extremes(row: Row, name: str, config: Config) -> list[tuple[str, str, int]]
     return [(f"{row.method.name}, best", told[0], best), (f"{row.method.name}, worst", told[1], worst)]
 
 
-def _crop(config: Config, name: str, results: Sequence[np.ndarray], truth: np.ndarray) -> tuple[int, int, int]:
+def _crop(
+    config: ComparisonConfig, name: str, results: Sequence[np.ndarray], truth: np.ndarray
+) -> tuple[int, int, int]:
     """The square asked for, or the one of a quarter of the side where methods differ most."""
     if name in config.crops:
         left, top, side = config.crops[name]

@@ -81,6 +81,11 @@ def run(
     return Ended(time.perf_counter() - begin, peak)
 
 
+def thread_limits(threads: int | None) -> dict[str, str]:
+    """Environment that holds numeric libraries to a number of threads."""
+    return {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)} if threads else {}
+
+
 def _last_line(path: Path, skip: int) -> str:
     """The last line that says something, but for `skip` lines at the beginning."""
     lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[skip:]]

@@ -5,13 +5,13 @@ from importlib import resources
 from typing import Any
 
 from ccsr.compare.charts import Axis, Point, scatter
-from ccsr.compare.measure import Figure
 from ccsr.compare.panels import Sheet, chosen_names, sheet
-from ccsr.compare.rows import Comparison, Row
+from ccsr.compare.run import Comparison, Row
+from ccsr.compare.scoring import Figure
 from ccsr.compare.table import NOT_AVAILABLE, Table
 from ccsr.errors import MissingExtraError
 from ccsr.metrics import Metric
-from ccsr.stability_map import FULL, coloured
+from ccsr.stability.maps import FULL, coloured
 from ccsr.version import __version__
 
 FIDELITY = ("psnr", "ssim", "psnr_rgb", "l1")

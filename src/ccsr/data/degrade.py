@@ -16,7 +16,7 @@ LOW, HIGH = "test_LR", "test_HR"
 
 
 @dataclass(frozen=True)
-class Made:
+class DegradedPair:
     """One pair, or why there is none."""
 
     source: Path
@@ -34,7 +34,7 @@ def degrade_folder(
     seed: int = 0,
     crop: int | None = None,
     overwrite: bool = False,
-) -> Iterator[Made]:
+) -> Iterator[DegradedPair]:
     """Make `out/test_LR` and `out/test_HR` of all pictures below `folder`, as PNG with its tree kept.
 
     Good pictures are cut to multiples of the factor, or to a centred square of `crop`. The draws of a picture are a
@@ -59,7 +59,7 @@ def degrade_folder(
     for source in sources:
         name = source.relative_to(folder).with_suffix(".png").as_posix()
         if name in names:
-            yield Made(source, error=f"{source}: {names[name].name} makes a pair of the same name (rename one)")
+            yield DegradedPair(source, error=f"{source}: {names[name].name} makes a pair of the same name (rename one)")
             continue
         names[name] = source
         lq, gt = out / LOW / name, out / HIGH / name
@@ -69,10 +69,12 @@ def degrade_folder(
                 raise ImageError("exists already", path=there, hint="give --overwrite to replace it")
             yield _made(source, lq, gt, name, config, seed, crop)
         except ImageError as error:
-            yield Made(source, error=str(error))
+            yield DegradedPair(source, error=str(error))
 
 
-def _made(source: Path, lq: Path, gt: Path, name: str, config: DegradationConfig, seed: int, crop: int | None) -> Made:
+def _made(
+    source: Path, lq: Path, gt: Path, name: str, config: DegradationConfig, seed: int, crop: int | None
+) -> DegradedPair:
     picture = images.load(source)
     height, width = picture.rgb.shape[:2]
     sides = (crop, crop) if crop else (height // config.factor * config.factor, width // config.factor * config.factor)
@@ -87,4 +89,4 @@ def _made(source: Path, lq: Path, gt: Path, name: str, config: DegradationConfig
     for path, values in ((gt, pixels.astype(np.float32) / 255), (lq, low)):
         path.parent.mkdir(parents=True, exist_ok=True)
         images.save(images.Picture(np.ascontiguousarray(values), icc=None if picture.gray else picture.icc), path)
-    return Made(source, lq, low.shape[1], low.shape[0])
+    return DegradedPair(source, lq, low.shape[1], low.shape[0])

@@ -1,7 +1,7 @@
 """Where training pictures come from: folders, text lists, pairs of folders, tar shards; each read by its index.
 
-Pillow decodes here and not `ccsr.images`: workers are forked, which libvips' threads do not survive, and shards hand
-over bytes. Of a picture only its 8-bit RGB pixels are wanted, upright, in whatever RGB it has.
+Pillow decodes here and not libvips: workers are forked, which libvips' threads do not survive, and shards hand over
+bytes. Of a picture only its 8-bit RGB pixels are wanted, upright, in whatever RGB it has.
 """
 
 import csv
@@ -10,7 +10,6 @@ import io
 import os
 import tarfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -18,12 +17,12 @@ from typing import IO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from ccsr import atomic
 from ccsr.errors import ImageError, OptionError
+from ccsr.images import MAX_PIXELS, SUFFIXES
 
-SUFFIXES = frozenset({".avif", ".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"})
-_FORMATS = ("AVIF", "PNG", "WEBP", "TIFF", "JPEG", "BMP")
-_LIMIT = 2**28
-"""Largest number of pixels, as in `ccsr.images`."""
+_FORMATS = ("AVIF", "PNG", "WEBP", "TIFF", "JPEG", "BMP", "DIB", "GIF", "TGA", "PPM")
+"""Pillow's names of all formats that `SUFFIXES` stand for."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class SourceConfig:
     """Leave out pictures whose licence in the manifest holds this text."""
 
 
-class Entry(NamedTuple):
+class PictureLocation(NamedTuple):
     """Where one picture is; `offset` and `size` in bytes inside a tar file."""
 
     path: str
@@ -62,11 +61,11 @@ class Entry(NamedTuple):
         return f"{self.path}:{self.name}" if self.name else self.path
 
 
-class Pictures(Sequence[Entry]):
+class Pictures(Sequence[PictureLocation]):
     """The pictures of several sources, one after the other; `read` decodes one."""
 
-    def __init__(self, entries: Sequence[Entry], cache: Path | None = None) -> None:
-        self.entries = tuple(entries)
+    def __init__(self, locations: Sequence[PictureLocation], cache: Path | None = None) -> None:
+        self.locations = tuple(locations)
         self.cache = cache
         """Folder that keeps decoded pictures, each in a file that is mapped, not read."""
 
@@ -77,13 +76,13 @@ class Pictures(Sequence[Entry]):
         Raises:
             OptionError: a source that is not there, is empty, or says two things at once.
         """
-        return cls([entry for config in configs for entry in _entries(config)], cache)
+        return cls([location for config in configs for location in _locations(config)], cache)
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self.locations)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return self.entries[index]
+        return self.locations[index]
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Picture `index`, uint8 (H, W, 3), and its low-quality picture where the source has one.
@@ -91,36 +90,32 @@ class Pictures(Sequence[Entry]):
         Raises:
             ImageError: it cannot be read.
         """
-        entry = self.entries[index]
+        location = self.locations[index]
         if self.cache is None:
-            return _decode(entry), _decode(Entry(entry.lq)) if entry.lq else None
-        return self._cached(entry), self._cached(Entry(entry.lq)) if entry.lq else None
+            return _decode(location), _decode(PictureLocation(location.lq)) if location.lq else None
+        return self._cached(location), self._cached(PictureLocation(location.lq)) if location.lq else None
 
-    def _cached(self, entry: Entry) -> np.ndarray:
+    def _cached(self, location: PictureLocation) -> np.ndarray:
         assert self.cache is not None  # noqa: S101 -- for the type checker
         try:
-            facts = os.stat(entry.path)
+            facts = os.stat(location.path)
         except OSError as error:
-            raise ImageError(f"cannot be read: {error.strerror}", path=entry.label) from error
-        key = f"{os.path.abspath(entry.path)}\0{entry.name}\0{facts.st_size}\0{facts.st_mtime_ns}"
+            raise ImageError(f"cannot be read: {error.strerror}", path=location.label) from error
+        key = f"{os.path.abspath(location.path)}\0{location.name}\0{facts.st_size}\0{facts.st_mtime_ns}"
         file = self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
         if not file.exists():
-            decoded = _decode(entry)
-            part = file.with_name(f".{file.stem}.{os.getpid()}.npy")
+            decoded = _decode(location)
             try:
                 self.cache.mkdir(parents=True, exist_ok=True)
-                np.save(part, decoded)
-                part.replace(file)
+                with atomic.file(file) as out:
+                    np.save(out, decoded)
             except OSError:  # a full disk costs time here, not the run
                 return decoded
-            finally:
-                with suppress(OSError):
-                    part.unlink(missing_ok=True)
         mapped: np.ndarray = np.load(file, mmap_mode="r")
         return mapped
 
 
-def _entries(config: SourceConfig) -> Sequence[Entry]:
+def _locations(config: SourceConfig) -> Sequence[PictureLocation]:
     kinds = {"folder": config.folder, "list": config.list, "shards": config.shards, "gt": config.gt}
     given = [name for name, value in kinds.items() if value]
     if len(given) != 1:
@@ -152,10 +147,10 @@ def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
-def _folder(folder: Path, manifest: str | None, without: str | None) -> list[Entry]:
+def _folder(folder: Path, manifest: str | None, without: str | None) -> list[PictureLocation]:
     files = _files(folder)
     if manifest is None:
-        return [Entry(str(p)) for p in files]
+        return [PictureLocation(str(p)) for p in files]
     try:
         with open(manifest, newline="", encoding="utf-8") as lines:
             licences = {row["file"]: row["licence"] for row in csv.DictReader(lines)}
@@ -165,18 +160,20 @@ def _folder(folder: Path, manifest: str | None, without: str | None) -> list[Ent
         raise OptionError(f"has no column {error}", path=manifest, hint="a manifest has file and licence") from error
     names = {p.relative_to(folder).as_posix(): p for p in files}
     kept = [n for n in names if n in licences and not (without and without in licences[n])]
-    return [Entry(str(names[name])) for name in kept]
+    return [PictureLocation(str(names[name])) for name in kept]
 
 
-def _list(file: Path) -> list[Entry]:
+def _list(file: Path) -> list[PictureLocation]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise OptionError(f"cannot be read: {error.strerror}", path=file) from error
-    return [Entry(str(file.parent / line.strip())) for line in lines if line.strip() and not line.startswith("#")]
+    return [
+        PictureLocation(str(file.parent / line.strip())) for line in lines if line.strip() and not line.startswith("#")
+    ]
 
 
-def _pairs(gt: Path, lq: Path) -> list[Entry]:
+def _pairs(gt: Path, lq: Path) -> list[PictureLocation]:
     low = {p.relative_to(lq).with_suffix("").as_posix(): p for p in _files(lq)}
     good = {p.relative_to(gt).with_suffix("").as_posix(): p for p in _files(gt)}
     if alone := sorted(set(low) ^ set(good)):
@@ -184,17 +181,17 @@ def _pairs(gt: Path, lq: Path) -> list[Entry]:
             f"{alone[0]} is in one of gt and lq only (and {len(alone) - 1} more)" if len(alone) > 1 else
             f"{alone[0]} is in one of gt and lq only", path=gt, hint="pairs have the same names",
         )  # fmt: skip
-    return [Entry(str(path), lq=str(low[name])) for name, path in good.items()]
+    return [PictureLocation(str(path), lq=str(low[name])) for name, path in good.items()]
 
 
-def _shards(pattern: str) -> list[Entry]:
+def _shards(pattern: str) -> list[PictureLocation]:
     where = Path(pattern)
-    found: list[Entry] = []
+    found: list[PictureLocation] = []
     for path in sorted(where.parent.glob(where.name)):
         try:
             with tarfile.open(path, "r:") as tar:  # uncompressed only: others cannot be read by position
                 found += [
-                    Entry(str(path), member.name, member.offset_data, member.size)
+                    PictureLocation(str(path), member.name, member.offset_data, member.size)
                     for member in tar
                     if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES
                 ]
@@ -203,16 +200,16 @@ def _shards(pattern: str) -> list[Entry]:
     return found
 
 
-def _decode(entry: Entry) -> np.ndarray:
+def _decode(location: PictureLocation) -> np.ndarray:
     try:
-        with open(entry.path, "rb") as file:
+        with open(location.path, "rb") as file:
             data: IO[bytes] = file
-            if entry.name:
-                file.seek(entry.offset)
-                data = io.BytesIO(file.read(entry.size))
+            if location.name:
+                file.seek(location.offset)
+                data = io.BytesIO(file.read(location.size))
             with Image.open(data, formats=_FORMATS) as picture:
-                if picture.width * picture.height > _LIMIT:
-                    raise ImageError(f"{picture.width}x{picture.height} is too large", path=entry.label)
+                if picture.width * picture.height > MAX_PIXELS:
+                    raise ImageError(f"{picture.width}x{picture.height} is too large", path=location.label)
                 upright = ImageOps.exif_transpose(picture)
                 if upright.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
                     grey = (np.asarray(upright).astype(np.uint32) * 255 + 32767) // 65535
@@ -221,4 +218,4 @@ def _decode(entry: Entry) -> np.ndarray:
     except ImageError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"cannot be read: {error}", path=entry.label) from error
+        raise ImageError(f"cannot be read: {error}", path=location.label) from error

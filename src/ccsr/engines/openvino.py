@@ -5,8 +5,6 @@ a number than bfloat16 does. The networks' torch modules stay the reference: a p
 needs their group norms one by one (`ccsr.networks.tiled`), so it is left to them.
 """
 
-import os
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from ccsr import atomic
 from ccsr.errors import MissingExtraError
 from ccsr.log import get_logger
 from ccsr.networks import LatentControlNet, denoise
@@ -87,14 +86,12 @@ def _convert(openvino: Any, unet: UNet2DConditionModel, controlnet: LatentContro
         # The tracer warns of checks of sizes, which hold for every size that the pipeline pads to.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         graph = openvino.convert_model(both, example_input=example, input=any_size)
-    part = path.parent.with_name(f".{path.parent.name}.{os.getpid()}.part")
     try:
-        part.mkdir(parents=True)
-        openvino.save_model(graph, part / path.name, compress_to_fp16=True)
-        if not path.parent.exists():
-            part.rename(path.parent)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        with atomic.folder(path.parent) as part:
+            openvino.save_model(graph, part / path.name, compress_to_fp16=True)
+    except OSError:
+        if not path.exists():  # else another process was faster
+            raise
 
 
 def _plain_copy(network: Any) -> Any:

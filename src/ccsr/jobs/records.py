@@ -1,4 +1,4 @@
-"""What a job is, what each of its results is to be and became, and the events that are told on the way."""
+"""What a job is, and what each of its results is to be and became."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ccsr import images
 from ccsr.errors import CCSRError, ImageError
-from ccsr.jobs.journal import Entry
+from ccsr.jobs.journal import Fingerprint
 from ccsr.jobs.names import Source
+from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan, is_out_of_memory
 from ccsr.version import __version__
 
@@ -29,7 +30,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Facts:
+class PlannedResult:
     """What is known about one result before work begins."""
 
     output: Path
@@ -37,7 +38,7 @@ class Facts:
     """The folder that holds the journal; None when results lie beside their inputs."""
     header: images.Header
     plan: Plan
-    entry: Entry
+    fingerprint: Fingerprint
     maps: "Maps | None" = None
     """What follows the last of several samples."""
 
@@ -56,7 +57,7 @@ class Task:
 
     source: Source
     sample: int
-    facts: Facts | None
+    planned: PlannedResult | None
     """None only where there is an error."""
     is_done: bool = False
     """An earlier run of the same command made this result."""
@@ -64,14 +65,18 @@ class Task:
     """Why it cannot be made."""
 
     @property
-    def due(self) -> Facts | None:
-        """The facts, if there is anything to compute."""
-        return self.facts if not self.is_done and self.error is None else None
+    def due(self) -> PlannedResult | None:
+        """The planned result, if there is anything to compute."""
+        return self.planned if not self.is_done and self.error is None else None
 
     @property
     def megapixels(self) -> float:
         """Size of the result, the measure of progress."""
-        return self.facts.plan.output_width * self.facts.plan.output_height / 1e6 if self.facts else 0.0
+        return self.planned.plan.output_width * self.planned.plan.output_height / 1e6 if self.planned else 0.0
+
+
+NumberedTask = tuple[int, Task]
+"""A task and its place in the job, from 1."""
 
 
 @dataclass(frozen=True)
@@ -112,40 +117,60 @@ class Record:
         return dataclasses.asdict(self)
 
 
-@dataclass(frozen=True)
-class Started:
-    """Work on a task begins; `number` counts from 1 to `total`."""
+def make_record(
+    job: Job,
+    options: UpscaleOptions,
+    task: Task,
+    status: Literal["done", "skipped", "failed"],
+    *,
+    error: CCSRError | None = None,
+    seconds: dict[str, float] | None = None,
+    warnings: Sequence[str] = (),
+    plan: Plan | None = None,
+) -> Record:
+    """What became of a task, with what its bytes depend on; `plan` is the one that it was made by in the end."""
+    planned, timesteps = task.planned, options.trajectory.timesteps
+    header, expected = (planned.header, planned.plan) if planned else (None, None)
+    plan = plan or expected
+    return Record(
+        input=str(task.source.path),
+        output=str(planned.output) if planned else None,
+        status=status,
+        error=str(error) if error else None,
+        width=plan.output_width if plan else None,
+        height=plan.output_height if plan else None,
+        input_width=header.width if header else None,
+        input_height=header.height if header else None,
+        scale=_scale(options, planned),
+        model=job.model.name,
+        model_sha256=job.model.sha256,
+        steps=len(timesteps),
+        timesteps=timesteps,
+        seed=options.seed,
+        tile=plan.tile if plan else None,
+        vae_tile=plan.vae_tile if plan else None,
+        smaller_tiles=bool(plan and expected and (plan.tile, plan.vae_tile) != (expected.tile, expected.vae_tile)),
+        dtype=plan.dtype if plan else None,
+        device=plan.device if plan else None,
+        engine=options.engine,
+        threads=plan.threads if plan else None,
+        seconds={name: round(value, 3) for name, value in {**_NO_SECONDS, **(seconds or {})}.items()},
+        warnings=tuple(warnings),
+    )
 
-    task: Task
-    number: int
-    total: int
+
+_NO_SECONDS = dict.fromkeys(("load", "encode", "denoise", "decode", "color", "save"), 0.0)
 
 
-@dataclass(frozen=True)
-class Advanced:
-    """The task at work has come to `done` of `total`, in the stage of that name."""
-
-    task: Task
-    done: int
-    total: int
-    stage: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A task is done, skipped or failed."""
-
-    task: Task
-    record: Record
-    number: int
-    total: int
-
-
-Event = Started | Advanced | Finished
-
-
-class Stop(BaseException):
-    """Raised by a listener to end a job: like Ctrl-C, the picture at work is abandoned and what was done stays."""
+def _scale(options: UpscaleOptions, planned: PlannedResult | None) -> float | None:
+    """The scale that was asked for, or the one that a size amounts to; whole numbers as such."""
+    if options.width is None and options.height is None and options.megapixels is None:
+        scale = float(options.scale)
+    elif planned is None:
+        return None
+    else:
+        scale = round(planned.plan.output_width / planned.header.width, 6)
+    return int(scale) if scale.is_integer() else scale
 
 
 @dataclass

@@ -1,7 +1,7 @@
-"""From inputs to results on disk: what the doors call, and the names that they need for it.
+"""From inputs to results on disk: what the command line and the server call, and the names that they need for it.
 
 `prepare` settles everything that can be settled before a model is loaded (see `tasks`). `run` does the rest (see
-`line`) and tells a listener. One failure never stops the others.
+`executor`) and tells a listener. One failure never stops the others.
 """
 
 import dataclasses
@@ -9,16 +9,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from ccsr.jobs.desk import Claimed, Desk, Teller
-from ccsr.jobs.line import PATIENCE, Line, Upscaler, alike
-from ccsr.jobs.records import Advanced, Event, Facts, Finished, Job, Record, Started, Stop, Summary, Task
+from ccsr.jobs.claims import ClaimedTask, Claims
+from ccsr.jobs.events import Advanced, Event, Finished, OrderedReporter, Started, Stop
+from ccsr.jobs.executor import PATIENCE, JobExecutor, alike
+from ccsr.jobs.records import Job, PlannedResult, Record, Summary, Task
+from ccsr.jobs.steps import Upscaler
 from ccsr.jobs.tasks import prepare
 from ccsr.options import UpscaleOptions
 from ccsr.plan import batches, resolve_machine
 
 __all__ = [
-    "PATIENCE", "Advanced", "Claimed", "Desk", "Event", "Facts", "Finished", "Job", "Maker", "Record", "Started",
-    "Stop", "Summary", "Task", "Teller", "Upscaler", "load_pipeline", "prepare", "run",
+    "PATIENCE", "Advanced", "ClaimedTask", "Claims", "Event", "Finished", "Job", "OrderedReporter", "PlannedResult",
+    "Record", "SingleRunner", "Started", "Stop", "Summary", "Task", "Upscaler", "load_pipeline", "prepare", "run",
 ]  # fmt: skip
 
 
@@ -40,27 +42,28 @@ def run(
     begin = time.perf_counter()
     tasks = prepare(job, options) if tasks is None else tasks
     summary = Summary()
-    teller = Teller(len(tasks), summary, on_event, job.overwrite)
+    reporter = OrderedReporter(len(tasks), summary, on_event, job.overwrite)
     with ExitStack() as stack:
-        line = Line(Desk(job, options, stack), pipeline_factory, on_event)
-        stack.callback(line.close)
+        executor = JobExecutor(Claims(job, options, stack), pipeline_factory, on_event)
+        stack.callback(executor.close)
         try:
-            line.run(batches(enumerate(tasks, 1), options.batch_size, alike), teller)
+            executor.run(batches(enumerate(tasks, 1), options.batch_size, alike), reporter)
         except (KeyboardInterrupt, Stop):
             summary.interrupted = True
-            teller.flush()
+            reporter.flush()
     summary.seconds = time.perf_counter() - begin
     return summary
 
 
-class Maker:
+class SingleRunner:
     """Makes results one by one, without a journal, for who keeps one elsewhere."""
 
     def __init__(self, job: Job, options: UpscaleOptions) -> None:
         self._stack, self._overwrite = ExitStack(), job.overwrite
-        self._line = Line(Desk(job, options, self._stack), lambda: load_pipeline(options), lambda event: None)
+        claims = Claims(job, options, self._stack)
+        self._executor = JobExecutor(claims, lambda: load_pipeline(options), lambda event: None)
 
-    def make(self, task: Task) -> Record:
+    def run(self, task: Task) -> Record:
         """Make the result of a task, whatever lies in its place, and say what became of it.
 
         Raises:
@@ -73,9 +76,9 @@ class Maker:
                 records.append(event.record)
 
         # Whoever keeps the journal sees all samples of a picture, and draws the map over them.
-        facts = dataclasses.replace(task.facts, folder=None, maps=None) if task.facts else None
-        batch = [(1, dataclasses.replace(task, facts=facts))]
-        self._line.run([batch], Teller(1, Summary(), keep, self._overwrite))
+        planned = dataclasses.replace(task.planned, folder=None, maps=None) if task.planned else None
+        batch = [(1, dataclasses.replace(task, planned=planned))]
+        self._executor.run([batch], OrderedReporter(1, Summary(), keep, self._overwrite))
         return records[0]
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from ccsr import images
 from ccsr.errors import CCSRError, ImageError
-from ccsr.jobs.desk import Journals, refusal
-from ccsr.jobs.journal import Entry, Journal
+from ccsr.jobs.claims import refusal
+from ccsr.jobs.journal import Fingerprint, Journal, Journals
 from ccsr.jobs.names import Naming, Source, check_names, expand, intermediate
-from ccsr.jobs.records import Facts, Job, Maps, Task, as_ours
+from ccsr.jobs.records import Job, Maps, PlannedResult, Task, as_ours
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan, make_plan, output_size, resolve_machine
-from ccsr.stability_map import map_paths
+from ccsr.stability.maps import map_paths
 
 
 def prepare(job: Job, options: UpscaleOptions) -> list[Task]:
@@ -93,7 +93,7 @@ def _tasks(
     named: _Named,
     job: Job,
     options: UpscaleOptions,
-    journals: "Journals",
+    journals: Journals,
     plans: dict[tuple[int, int], Plan],
 ) -> Iterator[Task]:
     if named.header is None:
@@ -111,13 +111,13 @@ def _tasks(
     decided = {name: getattr(plan, name) for name in _BYTES_DEPEND_ON}
     for sample, output in enumerate(named.outputs):
         digest = options.digest(**decided, sample=sample)
-        entry = Entry(path, status.st_size, status.st_mtime_ns, digest, job.model.sha256)
+        fingerprint = Fingerprint(path, status.st_size, status.st_mtime_ns, digest, job.model.sha256)
         is_last = options.stability_map and sample == len(named.outputs) - 1
         maps = Maps(named.outputs, named.stem) if is_last and named.stem else None
-        facts = Facts(output, named.folder, named.header, plan, entry, maps)
-        task = Task(named.source, sample, facts)
+        planned = PlannedResult(output, named.folder, named.header, plan, fingerprint, maps)
+        task = Task(named.source, sample, planned)
         if not job.overwrite and os.path.lexists(output):
-            yield _known(task, facts, journals.existing(named.folder))
+            yield _known(task, planned, journals.existing(named.folder))
         else:
             yield task
 
@@ -125,12 +125,12 @@ def _tasks(
 _BYTES_DEPEND_ON = ("device", "dtype", "threads", "tile", "vae_tile", "overlap", "output_width", "output_height")
 
 
-def _known(task: Task, facts: Facts, journal: Journal | None) -> Task:
+def _known(task: Task, planned: PlannedResult, journal: Journal | None) -> Task:
     """A task whose result exists: done, to be done again, or refused."""
-    match journal.state_of(facts.output, facts.entry) if journal else None:
+    match journal.state_of(planned.output, planned.fingerprint) if journal else None:
         case "done":
             return dataclasses.replace(task, is_done=True)
         case "started":
             # That run was stopped at this very result: the file is its own, or what it was allowed to replace.
             return task
-    return dataclasses.replace(task, error=refusal(facts, task))
+    return dataclasses.replace(task, error=refusal(planned, task))

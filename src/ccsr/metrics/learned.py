@@ -32,7 +32,7 @@ _told: set[str] = set()
 
 
 @dataclass(frozen=True)
-class Model:
+class LibraryMetric:
     """A metric of another library: its name there, the files that it needs, and what it is called with."""
 
     library: str
@@ -113,7 +113,7 @@ def _hub() -> Path:
     return folder
 
 
-def _from_pyiqa(metric: Model) -> Callable[[Any, Any], float]:
+def _from_pyiqa(metric: LibraryMetric) -> Callable[[Any, Any], float]:
     import torch
 
     pyiqa, timm = (importlib.import_module(name) for name in ("pyiqa", "timm"))
@@ -138,7 +138,7 @@ def _from_pyiqa(metric: Model) -> Callable[[Any, Any], float]:
     return score
 
 
-def _from_torchmetrics(metric: Model) -> Callable[[Any, Any], float]:
+def _from_torchmetrics(metric: LibraryMetric) -> Callable[[Any, Any], float]:
     import torch
 
     image = importlib.import_module("torchmetrics.image")

@@ -8,7 +8,8 @@ import numpy as np
 
 from ccsr.metrics.differences import l1, psnr, psnr_color, psnr_rgb
 from ccsr.metrics.flat import flat_noise
-from ccsr.metrics.learned import Model
+from ccsr.metrics.lattice import lattice
+from ccsr.metrics.learned import LibraryMetric
 from ccsr.metrics.niqe import niqe
 from ccsr.metrics.squeezenet import squeezenet_distance
 from ccsr.metrics.ssim import ssim
@@ -59,7 +60,7 @@ def _own(
 
 
 def _foreign(
-    name: str, title: str, direction: Literal["higher", "lower"], top: float, source: str, model: Model
+    name: str, title: str, direction: Literal["higher", "lower"], top: float, source: str, model: LibraryMetric
 ) -> Metric:
     return Metric(
         name, title, direction, model.needs_gt, (0.0, top), source, model.library, model.load, of_set=model.of_set
@@ -76,21 +77,22 @@ _LISTED = (
     _own("l1", "L1", "lower", 1, "mean absolute difference", l1),
     _own("squeezenet", "SqueezeNet distance", "lower", 4, "this project; it is not LPIPS", squeezenet_distance),
     _own("flat_noise", "noise in flat areas", "lower", 128, "this project", flat_noise, digits=2),
-    _foreign("lpips", "LPIPS", "lower", 1, "Zhang et al. 2018, AlexNet, 0.1", Model(
+    _own("lattice", "lattice", "lower", _INF, "this project", lattice, needs_gt=False, digits=2),
+    _foreign("lpips", "LPIPS", "lower", 1, "Zhang et al. 2018, AlexNet, 0.1", LibraryMetric(
         "pyiqa", "lpips", ("LPIPS_v0.1_alex-df73285e.pth", "alexnet-owt-7be5be79.pth"))),
-    _foreign("dists", "DISTS", "lower", 1, "Ding et al. 2020", Model(
+    _foreign("dists", "DISTS", "lower", 1, "Ding et al. 2020", LibraryMetric(
         "pyiqa", "dists", ("DISTS_weights-f5e65c96.pth", "vgg16-397923af.pth"))),
-    _foreign("fid", "FID", "lower", _INF, "Heusel et al. 2017, as clean-fid", Model(
+    _foreign("fid", "FID", "lower", _INF, "Heusel et al. 2017, as clean-fid", LibraryMetric(
         "pyiqa", "fid", ("pt_inception-2015-12-05-6726825d.pth",), of_set=True)),
-    _foreign("clipiqa", "CLIPIQA", "higher", 1, "Wang et al. 2023", Model(
+    _foreign("clipiqa", "CLIPIQA", "higher", 1, "Wang et al. 2023", LibraryMetric(
         "pyiqa", "clipiqa", ("RN50.pt",), needs_gt=False)),
-    _foreign("musiq", "MUSIQ", "higher", 100, "Ke et al. 2021, KonIQ", Model(
+    _foreign("musiq", "MUSIQ", "higher", 100, "Ke et al. 2021, KonIQ", LibraryMetric(
         "pyiqa", "musiq", ("musiq_koniq_ckpt-e95806b9.pth",), needs_gt=False)),
-    _foreign("maniqa", "MANIQA", "higher", 1, "Yang et al. 2022, PIPAL", Model(
+    _foreign("maniqa", "MANIQA", "higher", 1, "Yang et al. 2022, PIPAL", LibraryMetric(
         "pyiqa", "maniqa-pipal", ("MANIQA_PIPAL-ae6d356b.pth",), needs_gt=False)),
-    _foreign("maniqa_koniq", "MANIQA (KonIQ)", "higher", 1, "Yang et al. 2022, KonIQ", Model(
+    _foreign("maniqa_koniq", "MANIQA (KonIQ)", "higher", 1, "Yang et al. 2022, KonIQ", LibraryMetric(
         "pyiqa", "maniqa", ("ckpt_koniq10k.pt",), needs_gt=False)),
-    _foreign("lpips_torchmetrics", "LPIPS (torchmetrics)", "lower", 1, "Zhang et al. 2018, AlexNet", Model(
+    _foreign("lpips_torchmetrics", "LPIPS (torchmetrics)", "lower", 1, "Zhang et al. 2018, AlexNet", LibraryMetric(
         "torchmetrics", "LearnedPerceptualImagePatchSimilarity", ("alexnet-owt-7be5be79.pth",))),
 )  # fmt: skip
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _LISTED}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ccsr.errors import ImageError
-from ccsr.features import SHIPPED, SqueezeNetFeatures, VGG16Features, feature_distance, load_features
+from ccsr.metrics.features import SHIPPED, SqueezeNetFeatures, VGG16Features, feature_distance, load_features
 from ccsr.metrics.luma import as_levels
 
 SMALLEST = 32

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pad
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ccsr.features import MEAN, STD
+from ccsr.metrics.features import MEAN, STD
 from ccsr.networks.vit import ViT
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import GroupNorm
 from torch.nn.functional import batch_norm
 
-from ccsr.tiling import Grid, Span, even_tile, make_grid, map_tiles, spans
+from ccsr.networks.tiling import Grid, Span, even_tile, make_grid, map_tiles, spans
 
 
 class Statistics(NamedTuple):
@@ -79,7 +79,7 @@ def run_tiled(
         whole = function(list(inputs))
         return whole if device is None else whole.to(device)
     grid = settings.grid(height, width)
-    if not settings.whole_norms:
+    if not settings.whole_norms or not norms_of(modules):
         return map_tiles(function, inputs, grid, factor, settings.symmetric_window, device)
     in_step, ready = _in_step(grid, settings, height, width)
     gathered: Gathered = {}

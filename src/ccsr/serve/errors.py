@@ -1,6 +1,8 @@
 """Which HTTP status an error has, and its form on the wire: `application/problem+json` (RFC 9457)."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -19,12 +21,18 @@ STATUS: tuple[tuple[type[CCSRError], int], ...] = (
 
 
 def status_of(error: CCSRError) -> int:
-    """The status that answers this error."""
+    """The HTTP status for this error."""
     return next(status for kind, status in STATUS if isinstance(error, kind))
 
 
+def with_client_name(error: CCSRError, names: Mapping[str, str]) -> CCSRError:
+    """The same error, with the client's name for the file: where it lies here is nobody's business."""
+    path = names.get(str(error.path), None if error.path is None else Path(str(error.path)).name)
+    return type(error)(error.what, path=path, hint=error.hint)
+
+
 class Problem(Exception):  # noqa: N818 -- the RFC's word
-    """An answer that is no success: `detail` is one line that says what to do."""
+    """A response that is no success: `detail` is one line that says what to do."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -32,7 +40,7 @@ class Problem(Exception):  # noqa: N818 -- the RFC's word
 
     @classmethod
     def of(cls, error: CCSRError) -> "Problem":
-        """The answer for an error of ours."""
+        """The response for an error of ours."""
         return cls(status_of(error), str(error))
 
     def response(self) -> JSONResponse:

@@ -12,7 +12,7 @@ from ccsr.serve.settings import ServeSettings
 
 
 def serve(settings: ServeSettings, on_ready: Callable[[str], None], verbose: bool = False) -> None:
-    """Serve until SIGINT or SIGTERM; `on_ready` hears the address as soon as it can be opened.
+    """Serve until SIGINT or SIGTERM; `on_ready` is called with the address as soon as it can be opened.
 
     Raises:
         CCSRError: the address is taken, the data folder is in use, or the model cannot be found.
@@ -29,7 +29,7 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None], verbose: boo
                 hint="choose another --port or --host",
             ) from error
         app = create_app(Service(settings))
-        # Who opens the address now waits for an answer instead of being refused.
+        # Who opens the address now waits for a response instead of being refused.
         listening.listen(128)
         host = f"[{settings.host}]" if family == socket.AF_INET6 else settings.host
         on_ready(f"http://{host}:{listening.getsockname()[1]}")

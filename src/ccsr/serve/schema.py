@@ -8,7 +8,7 @@ from ccsr.serve.settings import ServeSettings
 
 
 def options_schema(settings: ServeSettings, models: list[str], default_model: str) -> dict[str, Any]:
-    """JSON schema of an object with every option whose doors include http.
+    """JSON schema of an object with every option that http offers.
 
     Beside the standard keywords there are `x-flag`, `x-label`, `x-group`, and where they apply `x-front`,
     `x-suggestions`, `x-ends`, `x-unit` and `x-hidden`, from which a page can draw its controls.

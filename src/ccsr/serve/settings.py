@@ -1,4 +1,4 @@
-"""What `ccsr serve` can be told. Standard library only: the command line draws its flags from here."""
+"""The settings of `ccsr serve`. Standard library only: the command line draws its flags from here."""
 
 import ipaddress
 from collections.abc import Mapping

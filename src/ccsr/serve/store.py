@@ -16,11 +16,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ccsr.errors import CCSRError
+from ccsr.sqlite import migrate, transaction
 
-MIGRATIONS = (
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+FINAL: tuple[State, ...] = ("done", "failed", "cancelled")
+
+MIGRATIONS = ([
     """
     CREATE TABLE jobs (
         id TEXT PRIMARY KEY,
@@ -33,7 +37,9 @@ MIGRATIONS = (
         flops REAL NOT NULL,             -- work of all results, as planned
         error TEXT,
         status INTEGER                   -- HTTP status of that error
-    ) WITHOUT ROWID;
+    ) WITHOUT ROWID
+    """,
+    """
     CREATE TABLE inputs (
         job TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE,
         number INTEGER NOT NULL,
@@ -41,7 +47,9 @@ MIGRATIONS = (
         stored TEXT NOT NULL,            -- file in the job's folder
         spread TEXT,                     -- JSON: what is known of the samples' standard deviation
         PRIMARY KEY (job, number)
-    ) WITHOUT ROWID;
+    ) WITHOUT ROWID
+    """,
+    """
     CREATE TABLE results (
         job TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE,
         number INTEGER NOT NULL,
@@ -51,10 +59,10 @@ MIGRATIONS = (
         stored TEXT,                     -- file in the job's folder; null where it failed
         record TEXT NOT NULL,            -- JSON: the line of --json
         PRIMARY KEY (job, number)
-    ) WITHOUT ROWID;
+    ) WITHOUT ROWID
     """,
-)
-"""Numbered from 1; a store's `user_version` is the number of the last one it has been through. Only append."""
+],)  # fmt: skip
+"""See `sqlite.migrate`; only append."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ class StoredJob:
     """All that is kept of a job."""
 
     id: str
-    state: str
+    state: State
     transient: bool
     created: float
     finished: float | None
@@ -111,13 +119,14 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             (folder / "jobs").mkdir(exist_ok=True, mode=0o700)
             self._db = sqlite3.connect(folder / "jobs.sqlite", timeout=1, isolation_level=None, check_same_thread=False)
+        newer = CCSRError("the jobs are from a newer version", path=folder, hint="update ccsr, or use another --data")
         try:
             with self._translated():
                 # One server per folder: two would run each other's jobs.
                 self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA foreign_keys = ON")
-                self._migrate()
+                migrate(self._db, MIGRATIONS, newer)  # takes the lock at once, and not with the first job
         except BaseException:
             self.close()
             raise
@@ -151,9 +160,9 @@ class Store:
                 [(job.id, i.number, i.name, i.stored) for i in job.inputs],
             )
 
-    def set_state(self, job: str, state: str, error: str | None = None, status: int | None = None) -> None:
+    def set_state(self, job: str, state: State, error: str | None = None, status: int | None = None) -> None:
         """Note how a job stands; the end's time is kept."""
-        finished = time.time() if state in ("done", "failed", "cancelled") else None
+        finished = time.time() if state in FINAL else None
         with self._changing() as db:
             db.execute(
                 "UPDATE jobs SET state = ?, finished = ?, error = ?, status = ? WHERE id = ?",
@@ -231,27 +240,10 @@ class Store:
             self.remove(job)
         return old
 
-    def _migrate(self) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise CCSRError(
-                "the jobs are from a newer version", path=self.folder, hint="update ccsr, or use another --data"
-            )
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            self._db.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
-        # Takes the lock at once, and not with the first job.
-        self._db.executescript("BEGIN IMMEDIATE; COMMIT;")
-
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._translated():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        with self._lock, self._translated(), transaction(self._db):
+            yield self._db
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -1,7 +1,6 @@
 """States of a run on disk: written whole under another name, then renamed, so that what has its name is complete."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ccsr import atomic
 from ccsr.errors import TrainingError
 
 FOLDER = "checkpoints"
@@ -37,22 +37,13 @@ def save(run: Path, checkpoint: Checkpoint, keep: int) -> None:
         TrainingError: the disk is full or refuses; earlier checkpoints are as they were.
     """
     out = _path(run, checkpoint.step)
-    part = out.with_name(f".{out.name}.part")
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for name in _FILES:
-            save_file(_on_cpu(getattr(checkpoint, name)), part / f"{name}.safetensors")
-        facts = {"step": checkpoint.step, **checkpoint.facts}
-        (part / "state.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        for file in part.iterdir():
-            _flush(file)
-        if out.exists():
-            shutil.rmtree(out)
-        part.rename(out)
-        _flush(out.parent)
+        with atomic.folder(out, replace=True) as part:
+            for name in _FILES:
+                save_file(_on_cpu(getattr(checkpoint, name)), part / f"{name}.safetensors")
+            facts = {"step": checkpoint.step, **checkpoint.facts}
+            (part / "state.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(part, ignore_errors=True)
         last = latest(run)
         kept = f"the checkpoint of step {last} is whole; make room, the same command goes on" if last else "make room"
         raise TrainingError(
@@ -69,8 +60,7 @@ def latest(run: Path) -> int | None:
 
 def clean(run: Path) -> None:
     """Take away what a killed run has left half written; only for the process that writes."""
-    for part in (run / FOLDER).glob(".step-*.part"):
-        shutil.rmtree(part, ignore_errors=True)
+    atomic.sweep(run / FOLDER)
 
 
 def load(run: Path, step: int) -> Checkpoint:
@@ -100,12 +90,3 @@ def _steps(run: Path) -> list[int]:
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _flush(path: Path) -> None:
-    """A rename can reach the disk before what is renamed does."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

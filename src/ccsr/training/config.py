@@ -10,7 +10,8 @@ from typing import Any, Literal
 from ccsr.data.pairs import DataConfig
 from ccsr.data.sources import SourceConfig
 from ccsr.errors import OptionError
-from ccsr.training.settings import apply
+from ccsr.options import ColorFix, DtypeName
+from ccsr.training.yaml_config import apply
 
 SHIPPED_NETWORK = "squeezenet"
 Part = Literal["vae", "unet", "controlnet", "prompt"]
@@ -39,7 +40,7 @@ class LoopConfig:
     clip_norm: float = 1.0
     ema: float = 0.0
     """Decay of the running average of the weights, which then is what is kept; 0: none."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", DtypeName] = "fp32"
     """Of the networks' arithmetic; losses, noise and weights stay in float32. auto: bf16 where the machine has it."""
     checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, a third more time."""
@@ -63,19 +64,23 @@ class ModelConfig:
     """Folder of the base model, where `base` is in the published layout."""
     architecture: Literal["nano", "sd21"] = "nano"
     """Sizes of the networks where there is no base."""
+    trunk: str | None = None
+    """nano's VAE, where it starts anew: ncnn files, without their ending, of a compact super-resolution network that
+    its decoder begins with. None: convolutions from random weights."""
     fresh: tuple[Part, ...] = ()
     """Parts that start anew. A ControlNet starts from the UNet's weights, the others from random ones."""
     trained: tuple[Part, ...] = ("controlnet",)
-    """Which parts of the denoiser learn: in stage 1 and the pre-training, and along with the decoder in stage 2."""
+    """Which parts learn: of the denoiser in stage 1 and the pre-training, along with the decoder in stage 2. There
+    `vae` means the encoder too, for models that are nobody else's base."""
     prompt: Literal["empty", "positive"] = "empty"
     """Embedding that is trained with. A learnt one (`prompt` in `trained`) is always stored as `positive`."""
     name: str | None = None
     """Of the finished model; else the run folder's."""
     licence: str | None = None
     """Of the finished weights; else the base's."""
-    color_fix: Literal["adain", "wavelet", "none"] | None = None
+    color_fix: ColorFix | None = None
     """What the finished model asks for; else what the base does."""
-    dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    dtype: DtypeName = "bf16"
     """Number format of the finished weights."""
 
 
@@ -88,6 +93,8 @@ class ValidationConfig:
     """Without sources: so many pictures, spread over the training set, are kept from it and judged on."""
     count: int = 8
     crop: int = 256
+    levels: tuple[str, ...] = ()
+    """How bad, and how much larger: names of `ccsr.data.levels`, each judged by itself. Empty: what is trained on."""
     sheet: int = 4
     """How many of them are drawn into the run folder's pictures: enlarged input, results, original."""
 
@@ -268,11 +275,7 @@ def resolve(stage: str, settings: Mapping[str, Any]) -> Config:
         raise OptionError("a phase has data.sources of its own", hint="both learn on the sources at the top")
     if isinstance(config, Stage2Config):
         loss = config.loss
-        if "vae" in config.model.trained:
-            raise OptionError(
-                "model.trained holds vae", hint="the decoder always learns in stage 2, the encoder never does"
-            )
-        if loss.latent_share and not config.model.trained:
+        if loss.latent_share and not {"unet", "controlnet"} & set(config.model.trained):
             raise OptionError(
                 f"loss.latent_share is {loss.latent_share}, and no part of the denoiser learns",
                 hint="model.trained=[unet,controlnet,prompt]",

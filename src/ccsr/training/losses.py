@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, mse_loss
 
-from ccsr.sampler import NoiseSchedule, add_noise, predict_x0, training_target
-from ccsr.timesteps import LAST
+from ccsr.method.sampler import NoiseSchedule, add_noise, predict_x0, training_target
+from ccsr.method.timesteps import LAST
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Network output for (z_t, t, z_lq): shapes (B, C, h, w), (B,), (B, C, h, w)."""

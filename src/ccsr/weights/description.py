@@ -7,6 +7,7 @@ from typing import Any
 
 from ccsr.errors import WeightsError
 from ccsr.log import get_logger
+from ccsr.options import COLOR_FIXES
 from ccsr.weights.cost import activation_bytes, flops_per_pixel
 from ccsr.weights.files import read_json, read_safetensors_header
 from ccsr.weights.layouts import NETWORKS, Layout, find_layout, weights_file
@@ -16,7 +17,6 @@ from ccsr.weights.registry import base_model_setting, find_base_model, find_fold
 logger = get_logger("weights")
 
 EMBEDDING_NAMES = ("empty", "positive", "negative")
-COLOR_FIXES = ("adain", "wavelet", "none")
 
 
 @dataclass(frozen=True)

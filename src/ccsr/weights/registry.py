@@ -3,12 +3,13 @@
 import getpass
 import os
 import re
-import sys
 import tempfile
 from contextlib import suppress
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from ccsr.errors import WeightsError
 from ccsr.log import get_logger
@@ -35,13 +36,7 @@ _HUB_FILES = [
 
 def cache_folder() -> Path:
     """Where downloads are kept: `CCSR_HOME`, or the platform's user cache folder."""
-    if home := os.environ.get("CCSR_HOME"):
-        return Path(home)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "ccsr" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "ccsr"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ccsr"
+    return Path(os.environ.get("CCSR_HOME") or user_cache_path("ccsr", appauthor=False))
 
 
 def writable_cache_folder() -> Path:

@@ -12,6 +12,9 @@ from torch import Tensor
 from ccsr.errors import WeightsError
 from ccsr.weights.files import first_line, not_weights, read_safetensors_header
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Number formats by the names that options have for them."""
+
 _OPEN_AT_ONCE = 1 << 28
 """Bytes of a file that may lie in memory because tensors made of them were converted."""
 

@@ -10,7 +10,7 @@ from ccsr.images import SUFFIXES
 
 
 @dataclass(frozen=True)
-class Job:
+class MethodJob:
     """What a method is asked to do: results of all inputs, once per run."""
 
     inputs: Mapping[str, Path]
@@ -73,7 +73,7 @@ class Cost:
 
 
 @dataclass
-class Made:
+class MethodResult:
     """What is known after a method's work; its results are on disk."""
 
     cost: Cost = field(default_factory=Cost)
@@ -122,7 +122,7 @@ class Method:
         """What results depend on beside the settings, such as the hash of weights."""
         return None
 
-    def make(self, job: Job) -> Made:
+    def make(self, job: MethodJob) -> MethodResult:
         """Make what is missing in `job.results`.
 
         Raises:

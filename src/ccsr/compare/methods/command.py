@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from ccsr.compare import processes
-from ccsr.compare.methods.base import Cost, Job, Made, Method
-from ccsr.compare.methods.worker import limited
-from ccsr.compare.outputs import find_outputs, place
+from ccsr.compare.find_results import find_results, place
+from ccsr.compare.methods.base import Cost, Method, MethodJob, MethodResult
 from ccsr.errors import OptionError
 
 FIELDS = ("lr", "out", "seed", "steps", "samples")
@@ -23,7 +22,7 @@ _MARGIN = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command(Method):
+class ExternalProgram(Method):
     """A program that reads the pictures of a folder `{lr}` (PNG) and writes results somewhere below `{out}`.
 
     `{seed}`, `{steps}` and `{samples}` are filled in where they stand. With `{samples}` the program makes all runs at
@@ -57,7 +56,7 @@ class Command(Method):
         """One where the template has no place for a seed or a number of samples."""
         return (self.samples or asked) if self._has("seed") or self._has("samples") else 1
 
-    def make(self, job: Job) -> Made:
+    def make(self, job: MethodJob) -> MethodResult:
         """Run the program, for each run or once for all, and collect what it wrote."""
         cost = Cost()
         passes = 1 if self._has("samples") else job.runs
@@ -70,9 +69,9 @@ class Command(Method):
             out.mkdir(parents=True)
             begin = time.time()
             ended = processes.run(
-                self._filled(job, out, number), job.log, cwd=self.cwd, environment=limited(job.threads)
+                self._filled(job, out, number), job.log, cwd=self.cwd, environment=processes.thread_limits(job.threads)
             )
-            found = find_outputs(out, job.inputs, self.outputs)
+            found = find_results(out, job.inputs, self.outputs)
             cost = _cost(begin, ended, [path for run in found for path in run.values()]).after(cost)
             if passes > 1:
                 place(found[:1], job.results, number, passes)
@@ -80,9 +79,9 @@ class Command(Method):
                 place(found, job.results)
             shutil.rmtree(out)
             job.on_progress(number + 1, passes)
-        return Made(cost)
+        return MethodResult(cost)
 
-    def _filled(self, job: Job, out: Path, number: int) -> list[str]:
+    def _filled(self, job: MethodJob, out: Path, number: int) -> list[str]:
         values = {
             "lr": str(next(iter(job.inputs.values())).parent.resolve()),
             "out": str(out.resolve()),

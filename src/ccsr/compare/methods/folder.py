@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ccsr.compare.methods.base import Job, Made, Method
-from ccsr.compare.outputs import find_outputs, place
+from ccsr.compare.find_results import find_results, place
+from ccsr.compare.methods.base import Method, MethodJob, MethodResult
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folder(Method):
-    """A folder of finished results, in any layout that `find_outputs` knows."""
+    """A folder of finished results, in any layout that `find_results` knows."""
 
     PATHS: ClassVar[tuple[str, ...]] = ("path",)
 
@@ -23,9 +23,9 @@ class Folder(Method):
         """Whatever lies there."""
         return 0
 
-    def make(self, job: Job) -> Made:
+    def make(self, job: MethodJob) -> MethodResult:
         """Copy the files that belong to the inputs; time and memory are not known."""
-        found = find_outputs(self.path, job.inputs, self.outputs)
+        found = find_results(self.path, job.inputs, self.outputs)
         shutil.rmtree(job.results, ignore_errors=True)
         place(found, job.results)
-        return Made()
+        return MethodResult()

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ccsr.compare.methods.base import Job, Made, Method
-from ccsr.compare.methods.worker import make_with_worker
+from ccsr.compare.methods.base import Method, MethodJob, MethodResult
+from ccsr.compare.methods.run_worker import make_with_worker
 from ccsr.errors import MissingExtraError, WeightsError
 
 
@@ -27,7 +27,7 @@ class Ncnn(Method):
             n for path in self._files() if path.exists() for n in (path.stat().st_size, path.stat().st_mtime_ns)
         )
 
-    def make(self, job: Job) -> Made:
+    def make(self, job: MethodJob) -> MethodResult:
         """Run it in the worker."""
         for path in self._files():
             if not path.is_file():

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ccsr.compare import processes
-from ccsr.compare.methods.base import Cost, Job, Made, Method
-from ccsr.compare.methods.worker import limited
+from ccsr.compare.methods.base import Cost, Method, MethodJob, MethodResult
 from ccsr.errors import CCSRError, OptionError
 from ccsr.options import UpscaleOptions, options_of
 
@@ -29,7 +28,7 @@ class Ours(Method):
         for name in RESERVED:
             if name in self.options:
                 raise OptionError(f"{name} is no option of a method", hint="model, base_model and samples stand beside")
-        UpscaleOptions.from_mapping({**self.options, "model": self.model}, door="cli")
+        UpscaleOptions.from_mapping({**self.options, "model": self.model}, interface="cli")
 
     def runs(self, asked: int) -> int:
         """As many as asked for: every run has noise of its own."""
@@ -39,7 +38,7 @@ class Ours(Method):
         """Hash of the weights, wherever they lie."""
         return self._description().sha256
 
-    def make(self, job: Job) -> Made:
+    def make(self, job: MethodJob) -> MethodResult:
         """Upscale; times are those of the pictures' records (encode, denoise, decode, colour)."""
         job.results.mkdir(parents=True, exist_ok=True)
         records: list[dict[str, Any]] = []
@@ -57,13 +56,15 @@ class Ours(Method):
         words += ["--base-model", self.base_model] if self.base_model else []
         words += ["--threads", str(job.threads)] if job.threads else []
         # 1: single pictures failed, which are told apart below.
-        ended = processes.run(words, job.log, environment=limited(job.threads), on_line=listen, accepted=(0, 1))
+        ended = processes.run(
+            words, job.log, environment=processes.thread_limits(job.threads), on_line=listen, accepted=(0, 1)
+        )
         failures = {r["input"]: r["error"] for r in records if r["status"] == "failed"}
         done = [record["seconds"] for record in records if record["status"] == "done"]
         if not done and len(failures) == len(job.inputs):
             raise CCSRError(next(iter(failures.values())))
         spent = [sum(seconds[stage] for stage in ("encode", "denoise", "decode", "color")) for seconds in done]
-        return Made(
+        return MethodResult(
             Cost(done[0]["load"], spent[0], spent[1:], ended.peak_bytes) if done else Cost(),
             records[0]["steps"] if records else None,
             sum(self._description().parameters.values()),

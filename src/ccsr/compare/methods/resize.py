@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ccsr.compare.methods.base import Job, Made, Method
-from ccsr.compare.methods.worker import make_with_worker
+from ccsr.compare.methods.base import Method, MethodJob, MethodResult
+from ccsr.compare.methods.run_worker import make_with_worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class Bicubic(Method):
     FILTER: ClassVar[str] = "bicubic"
     has_steps: ClassVar[bool] = False
 
-    def make(self, job: Job) -> Made:
+    def make(self, job: MethodJob) -> MethodResult:
         """Enlarge to the size of the ground truth."""
         return make_with_worker(job, {"method": "resize", "filter": self.FILTER})
 

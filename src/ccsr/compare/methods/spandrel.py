@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ccsr.compare.methods.base import Job, Made, Method
-from ccsr.compare.methods.worker import make_with_worker
+from ccsr.compare.methods.base import Method, MethodJob, MethodResult
+from ccsr.compare.methods.run_worker import make_with_worker
 from ccsr.errors import OptionError, WeightsError
 
 
@@ -39,7 +39,7 @@ class Spandrel(Method):
         """Size and time of the file."""
         return (self.weights.stat().st_size, self.weights.stat().st_mtime_ns) if self.weights.exists() else ()
 
-    def make(self, job: Job) -> Made:
+    def make(self, job: MethodJob) -> MethodResult:
         """Run it in the worker, under the other interpreter."""
         if not self.weights.is_file():
             raise WeightsError("there is no such file", path=self.weights)

@@ -1,0 +1,88 @@
+"""Scores of a method's results, kept on disk until results or metrics change."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ccsr.data.pairing import run_folders
+from ccsr.evaluate import evaluate, versions
+from ccsr.metrics import Metric, Protocol
+from ccsr.stability import gstd
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric of one method: mean over pictures and runs, and its spread over runs (G-STD)."""
+
+    mean: float
+    gstd: float | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All scores of one method."""
+
+    names: list[str]
+    """Pictures with a result in every run."""
+    runs: int
+    values: dict[str, list[list[float]]]
+    """By metric: a row for each picture, or one row for a metric of whole folders; columns are runs."""
+    lstd_of: dict[str, float]
+    """L-STD of each picture; empty for a single run."""
+    missing: dict[str, str]
+    """Metrics that could not be computed, and why."""
+
+    def figure(self, metric: Metric, names: Sequence[str]) -> Figure | None:
+        """The metric over some of the pictures; None where it is not known for just these."""
+        if metric.name not in self.values:
+            return None
+        values = np.array(self.values[metric.name])
+        if metric.of_set:
+            return Figure(float(values.mean()), None) if set(names) == set(self.names) else None
+        rows = values[[self.names.index(name) for name in names]]
+        return Figure(float(rows.mean()), gstd(rows) if self.runs > 1 else None)
+
+    def lstd(self, names: Sequence[str]) -> float | None:
+        """L-STD over some of the pictures; None for a single run."""
+        return float(np.mean([self.lstd_of[name] for name in names])) if self.lstd_of else None
+
+    def extremes(self, name: str, metric: Metric) -> tuple[int, int]:
+        """Best and worst run of a picture by a metric."""
+        row = np.array(self.values[metric.name][self.names.index(name)])
+        low, high = int(row.argmin()), int(row.argmax())
+        return (high, low) if metric.direction == "higher" else (low, high)
+
+
+def score(
+    results: Path,
+    truths: Path,
+    protocol: Protocol,
+    metrics: Sequence[Metric],
+    cache: Path,
+    on_progress: Callable[[int, int], None],
+) -> Scores:
+    """Score a folder of results, or take the scores from `cache` if nothing changed since.
+
+    Raises:
+        CCSRError: pictures that cannot be read, or of another size than their ground truth.
+    """
+    files = [path for run in run_folders(results) for path in sorted(run.iterdir())] + sorted(truths.iterdir())
+    facts = [(str(p.relative_to(results.parents[2])), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    key = hashlib.sha256(
+        json.dumps([facts, protocol.name, [metric.name for metric in metrics], versions()]).encode()
+    ).hexdigest()
+    if cache.exists():
+        kept = json.loads(cache.read_text(encoding="utf-8"))
+        if kept.pop("key") == key:
+            return Scores(**kept)
+    found = evaluate([results], truths, protocol, metrics, skip_missing=True, on_progress=on_progress)
+    values = {name: array.tolist() for name, array in found.scores.items()}
+    scores = Scores(found.images, len(found.runs), values, found.lstd_of, found.missing)
+    # What is missing may be installed before the next call.
+    if not scores.missing:
+        cache.write_text(json.dumps({"key": key, **asdict(scores)}), encoding="utf-8")
+    return scores

@@ -1,0 +1,53 @@
+"""Files to download: results in other formats, made once and kept beside the job, and archives of them."""
+
+import secrets
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from ccsr import atomic, images
+from ccsr.serve.store import Result, names_for
+from ccsr.stability.maps import transparent_overlay
+
+MEDIA_TYPES = {
+    "png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff", "avif": "image/avif",
+}  # fmt: skip
+SUFFIX_OF = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
+
+
+def media_type(path: Path) -> str:
+    """Content type of a result, by its suffix, which is ours."""
+    return MEDIA_TYPES[images.FORMATS[path.suffix.lower()]]
+
+
+def converted(source: Path, format: str, folder: Path, quality: int = 95) -> Path:
+    """`source` in another format; itself where it is that already."""
+    if images.FORMATS.get(source.suffix.lower()) == format and source.parent.name != "input":
+        return source
+    kept = folder / "converted" / f"{source.parent.name}-{source.stem}-{quality}{SUFFIX_OF[format]}"
+    if not kept.exists():
+        kept.parent.mkdir(exist_ok=True)
+        images.save(images.load(source), kept, quality=quality)
+    return kept
+
+
+def stability_png(folder: Path, number: int, scale: float) -> Path:
+    """The stability map of one input as RGBA PNG."""
+    kept = folder / "spread" / f"{number:03d}.png"
+    if not kept.exists():
+        picture = transparent_overlay(np.load(folder / "spread" / f"{number:03d}.npy", allow_pickle=False), scale)
+        with atomic.file(kept) as file:
+            picture.save(file, "PNG")
+    return kept
+
+
+def archive(folder: Path, results: list[tuple[Result, Path]]) -> Path:
+    """A zip of results, stored as they are: pictures are compressed already. The caller deletes it."""
+    names = names_for(result for result, _ in results)
+    path = folder / f"all-{secrets.token_hex(4)}.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as out:
+        for result, source in results:
+            stem = names[result.number].rpartition(".")[0]
+            out.write(source, stem + source.suffix)
+    return path
