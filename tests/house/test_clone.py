@@ -15,16 +15,17 @@ import multiprocessing, pathlib, sys
 sys.path.insert(0, {above!r})
 import ccsr
 from ccsr import OptionError, UpscaleOptions
-from ccsr.comfyui.nodes import LoadModel
+from ccsr.comfyui import NODE_CLASS_MAPPINGS
 
 if __name__ == "__main__":
     assert dir(ccsr) == sorted({names!r}), dir(ccsr)
     assert ccsr.__spec__.name == UpscaleOptions.__module__.split(".")[0] == "ccsr"
+    assert "CCSRUpscale" in NODE_CLASS_MAPPINGS
     for module in (ccsr, sys.modules["ccsr.comfyui"], sys.modules[OptionError.__module__]):
         pathlib.Path(module.__file__).relative_to({package!r})
     # A spawned process imports the package anew, by the path that it was given.
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(LoadModel.INPUT_TYPES) == LoadModel.INPUT_TYPES()
+        assert pool.apply(UpscaleOptions.from_mapping, [{{"scale": 2}}]).scale == 2
     print("torch" in sys.modules)
 """
 
