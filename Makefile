@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: demo lint test test-long test-browser test-extras docs audit bench clean
+.PHONY: demo lint test test-long test-browser test-extras docs site audit bench clean
 
 # The main job on a photograph that ships with scikit-image: degrade, upscale with nano, write a comparison.
 demo: $(CORE)
@@ -48,10 +48,20 @@ lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest --noconftest tests/house/test_links.py
 
 # Rewrites the generated pages; a test holds them against the code.
 docs: $(DEV)
 	$(BIN)/python docs/generate.py
+
+# The documentation as a site in site/, which opens from the file system: site/index.html.
+SITE := $(VENV)/.site-installed
+$(SITE): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@ $(CORE)
+
+site: $(SITE)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Known vulnerabilities of the pinned versions. Needs a service of the network, and says so where there is none.
 audit: | $(VENV)/bin/python
@@ -63,4 +73,4 @@ bench: $(DEV)
 	$(BIN)/python benchmarks/targets.py
 
 clean:
-	rm -rf $(VENV) .venv-extras build dist demo
+	rm -rf $(VENV) .venv-extras build dist demo site

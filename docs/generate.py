@@ -4,9 +4,11 @@ A test compares them, so documentation that differs from the code fails.
 """
 
 import os
+import runpy
 from pathlib import Path
 
 from ccsr.cli.main import COMMANDS, commands_of, help_text
+from ccsr.options import Option, UpscaleOptions, options_of
 
 HERE = Path(__file__).parent
 WIDTH = 100
@@ -25,9 +27,36 @@ def cli_page() -> str:
     return "\n".join(lines)
 
 
+def options_page() -> str:
+    """`options.md`: the keywords of the pipeline's call, which are flags and form fields too."""
+    lines = [
+        "# Options",
+        "",
+        "Made by `docs/generate.py` from the one list of options. The same names serve everywhere: keywords of a",
+        "pipeline's call, form fields of [the HTTP API](web.md) and, with `-` for `_`, flags of",
+        "[the command line](cli.md). A few, such as `device`, are not offered over HTTP.",
+    ]
+    groups: dict[str, list[Option]] = {}
+    for option in options_of(UpscaleOptions):
+        if not option.hidden:
+            groups.setdefault(option.group, []).append(option)
+    for group, options in groups.items():
+        lines += ["", f"## {group.capitalize()}", "", "| option | default | what |", "|---|---|---|"]
+        for option in options:
+            choices = f": {', '.join(f'`{c}`' for c in option.choices)}" if option.choices else ""
+            default = "" if option.default is None else f"`{option.default}`"
+            lines.append(f"| `{option.name}` | {default} | {option.help}{choices} |")
+    return "\n".join([*lines, ""])
+
+
 def pages() -> dict[Path, str]:
     """Content of every generated file."""
-    return {HERE / "cli.md": cli_page()}
+    layers = runpy.run_path(str(HERE / "layers.py"))["picture"]()
+    return {
+        HERE / "cli.md": cli_page(),
+        HERE / "options.md": options_page(),
+        HERE / "images" / "layers.svg": layers,
+    }
 
 
 if __name__ == "__main__":

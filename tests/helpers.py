@@ -1,7 +1,10 @@
 """What several test files need: a whole model that is tiny, and pictures on disk."""
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -40,25 +43,15 @@ def pack_tiny_model(folder: Path) -> Path:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     from ccsr.networks import NANO, LatentControlNet
-    from ccsr.weights import pack_networks
+    from ccsr.weights import ModelFacts, pack_networks
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         unet = UNet2DConditionModel(**TINY_UNET)
-        pack_networks(
-            folder,
-            unet=unet,
-            controlnet=LatentControlNet.for_unet(unet),
-            vae=AutoencoderKL(**TINY_VAE),
-            scheduler_config=NANO["scheduler"],
-            embeddings={"positive": torch.randn(1, 2, 8)},
-            min_size=None,
-            color_fix="adain",
-            name="tiny",
-            source="random numbers",
-            licence="CC0-1.0",
-            dtype="fp32",
-        )
+        networks = {"unet": unet, "controlnet": LatentControlNet.for_unet(unet), "vae": AutoencoderKL(**TINY_VAE)}
+        scheduler = {**NANO["scheduler"], "prediction_type": "v_prediction"}
+        facts = ModelFacts("tiny", "random numbers", "CC0-1.0", "adain", dtype="fp32")
+        pack_networks(folder, networks, scheduler, {"positive": torch.randn(1, 2, 8)}, facts)
     return folder
 
 
@@ -77,3 +70,19 @@ def program(*words: str, limit: str = "") -> list[str]:
     source = str(Path(__file__).parents[1] / "src")
     code = f"import sys; sys.path.insert(0, {source!r}); {limit}\nfrom ccsr.cli.main import main; sys.exit(main())"
     return [sys.executable, "-c", code, *words]
+
+
+def interrupted(*words: str, **how: Any) -> tuple[int, str]:
+    """Exit code and stderr of `ccsr upscale` with these words and a Ctrl-C after its first result.
+
+    It cannot be done before that, however late this process comes to send it: its pipe holds a few lines of JSON, and
+    nobody reads on.
+    """
+    command = program("upscale", *words, "--json")
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "pipesize": 4096}
+    process = subprocess.Popen(command, text=True, **pipes, **how)
+    assert process.stdout is not None
+    assert '"status": "done"' in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    return process.returncode, err

@@ -3,6 +3,8 @@
 from ccsr import CCSRPipeline
 pipe = CCSRPipeline.from_pretrained("nano")
 image = pipe("photo.jpg", scale=4).images[0]
+
+"ccsr-spec 1.4" in a docstring is section 1.4 of docs/spec.md in the repository.
 """
 
 from importlib import import_module

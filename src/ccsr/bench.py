@@ -136,39 +136,26 @@ def random_weights(architecture: str, dtype: str) -> Iterator[Path]:
 def write_random_model(architecture: str, dtype: str, folder: Path) -> None:
     """Pack a model of this architecture with random weights into `folder`; `dtype` is bf16, fp16 or fp32."""
     import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.utils import logging
 
-    from ccsr.networks import NANO, SD21, LatentControlNet
-    from ccsr.networks.controlnet import controlnet_keys
+    from ccsr.networks import NANO, SD21, make_network
     from ccsr.pipeline import DTYPES
-    from ccsr.weights import pack_networks
+    from ccsr.weights import ModelFacts, pack_networks
 
     logging.set_verbosity_error()
     sizes = {"nano": NANO, "sd21": SD21}[architecture]
     torch.manual_seed(0)
     parts: dict[str, Any] = {}
-    for part, kind in (("unet", UNet2DConditionModel), ("controlnet", LatentControlNet), ("vae", AutoencoderKL)):
-        config = sizes["vae" if part == "vae" else "unet"]
-        if part == "controlnet":
-            config = {key: value for key, value in config.items() if key in controlnet_keys()}
+    for part in ("unet", "controlnet", "vae"):
         with torch.device("meta"):
-            network: Any = kind(**config)
-        parts[part] = fill_randomly(network.to(DTYPES[dtype]))
-    width = sizes["unet"]["cross_attention_dim"]
-    pack_networks(
-        folder,
-        **parts,
-        scheduler_config=sizes["scheduler"],
-        # The published model's prompt has 77 tokens, nano's is one learnt vector.
-        embeddings={"positive": torch.randn(1, 77 if architecture == "sd21" else 1, width)},
-        min_size=None,
-        color_fix="adain",
-        name=f"random-{architecture}",
-        source="random numbers, for ccsr bench",
-        licence="CC0-1.0",
-        dtype=dtype,
-    )
+            network = make_network(part, sizes)
+        # Not the networks' own: it warns of a cast.
+        parts[part] = fill_randomly(torch.nn.Module.to(network, DTYPES[dtype]))
+    width = parts["unet"].config.cross_attention_dim
+    # The published model's prompt has 77 tokens, nano's networks look at none.
+    embeddings = {"positive": torch.randn(1, 77 if architecture == "sd21" else 1, width)}
+    facts = ModelFacts(f"random-{architecture}", "random numbers, for ccsr bench", "CC0-1.0", "adain", dtype=dtype)
+    pack_networks(folder, parts, sizes["scheduler"], embeddings, facts)
 
 
 def fill_randomly(network: Any) -> Any:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import groupby, islice
 from math import isqrt
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ccsr.errors import MemoryPlanError, OptionError
 from ccsr.images.buffers import RESIDENT
@@ -37,6 +37,8 @@ SMALL_PIXELS = 256 * 256
 """Results of at most so many pixels are computed by one thread, several at a time: more threads hardly speed up one."""
 _SMALLEST = 256
 """Side of the smallest tiles that are tried when memory runs out."""
+_PROGRAM = 600e6
+"""Bytes of the program and its libraries, about."""
 MAXIMUM_SIDE = 65500
 """Longest side of a result; JPEG and the picture library end there."""
 
@@ -176,43 +178,37 @@ def make_plan(width: int, height: int, options: UpscaleOptions, model: "ModelDes
     lanes = 1
     if device == "cpu" and options.threads is None and pixels <= SMALL_PIXELS:
         threads, lanes = 1, threads
-    pixel_bytes = model.activation_bytes * BYTES[dtype] / 4
-    budget = TILE_BUDGET[device.partition(":")[0]]
-    wanted = (
-        (options.tile, _DENOISER_SHARE * pixel_bytes, _MOST_TILE["denoiser"]),
-        (options.vae_tile, pixel_bytes, _MOST_TILE["vae"]),
-    )
-    (tile, together), (vae_tile, vae_together) = (
-        _tile(value, budget / each, most, *work) for value, each, most in wanted
-    )
-    if tile or vae_tile:
+    denoiser, vae = _choose_tiles(options, model, device, dtype, work)
+    if denoiser.side or vae.side:
         lanes = 1  # the statistics that tiles share are kept in the networks
-    # The networks' own, what is as large as the picture and stays in memory, and the program.
-    at_work = max(
-        _at_work(t, count, pixels) * each
-        for (_, each, _), t, count in zip(wanted, (tile, vae_tile), (together, vae_together), strict=True)
-    )
+    at_work = max(_at_work(part, pixels) * part.pixel_bytes for part in (denoiser, vae))
     resident = _resident(width * height, pixels, model.latent_factor, options)
     weights = sum(model.parameters.values()) * BYTES[dtype]
-    memory = int(weights + lanes * options.batch_size * (at_work + resident) + 600e6)
+    memory = int(weights + lanes * options.batch_size * (at_work + resident) + _PROGRAM)
     if memory > (limit := _physical_memory()) and device == "cpu":
         raise MemoryPlanError(
             f"{output[0]}x{output[1]} needs about {memory / 1e9:.1f} GB, this machine has {limit / 1e9:.1f} GB",
             hint="use a smaller --tile and --vae-tile, or a smaller size"
             + (", or a smaller --batch-size" if options.batch_size > 1 else ""),
         )
-    # The enlarged input, what is decoded, the result and what is written, and the latents.
-    disk = int(options.batch_size * (12 * width * height + pixels * (12 * 3 + 6 + 16 * 4 / model.latent_factor**2)))
-    disk = disk if 12 * pixels > RESIDENT else 0
-    compat = COMPAT[options.compat]
-    overlap = compat.overlap if options.overlap == "auto" else float(options.overlap)
-    evaluations = len(options.trajectory.timesteps) * (2 if options.guidance > 1 else 1)
-    per_pixel = model.flops_per_pixel
-    flops = pixels * (per_pixel["encode"] + per_pixel["decode"] + per_pixel["denoise"] * evaluations)
     return Plan(
-        device, dtype, threads, tile, vae_tile, overlap, *output, *work, memory, flops, together, vae_together, lanes,
-        disk,
-    )  # fmt: skip
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        lanes=lanes,
+        tile=denoiser.side,
+        together=denoiser.together,
+        vae_tile=vae.side,
+        vae_together=vae.together,
+        overlap=COMPAT[options.compat].overlap if options.overlap == "auto" else float(options.overlap),
+        output_width=output[0],
+        output_height=output[1],
+        work_width=work[0],
+        work_height=work[1],
+        memory_bytes=memory,
+        disk_bytes=_on_disk(width * height, pixels, model.latent_factor, options),
+        flops=_operations(pixels, options, model),
+    )
 
 
 def batches(items: Iterable[Item], size: int, key: Callable[[Item], Any]) -> Iterator[list[Item]]:
@@ -222,9 +218,33 @@ def batches(items: Iterable[Item], size: int, key: Callable[[Item], Any]) -> Ite
             yield batch
 
 
+class _Tiles(NamedTuple):
+    """How one part of the networks takes a picture."""
+
+    side: int | None
+    """Output pixels of a tile's side at most; None: the picture is computed in one piece."""
+    together: int
+    """Tiles that run in step."""
+    pixel_bytes: float
+    """What an output pixel takes in this part."""
+
+
+def _choose_tiles(
+    options: UpscaleOptions, model: "ModelDescription", device: str, dtype: str, work: tuple[int, int]
+) -> tuple[_Tiles, _Tiles]:
+    """Tiles of the denoiser and of the VAE for a picture that is computed at `work`, (width, height)."""
+    budget = TILE_BUDGET[device.partition(":")[0]]
+    in_vae = model.activation_bytes * BYTES[dtype] / 4
+    in_denoiser = _DENOISER_SHARE * in_vae
+    return (
+        _Tiles(*_tile(options.tile, budget / in_denoiser, _MOST_TILE["denoiser"], *work), in_denoiser),
+        _Tiles(*_tile(options.vae_tile, budget / in_vae, _MOST_TILE["vae"], *work), in_vae),
+    )
+
+
 def _tile(value: int | str, budget: float, most: int, width: int, height: int) -> tuple[int | None, int]:
-    """Output pixels of a tile's side at most (None: the picture is computed in one piece) and how many tiles run in
-    step; `budget` is the pixels that may be at work at once, `most` the side of the largest tile that is chosen here.
+    """The side of tiles and how many run in step, as in `_Tiles`; `budget` is the pixels that may be at work at once,
+    `most` the side of the largest tile that is chosen here.
 
     A picture of more than that is cut so that at least four tiles run in step: they cost nothing extra, as windows
     would that only gather statistics.
@@ -241,11 +261,12 @@ def _tile(value: int | str, budget: float, most: int, width: int, height: int) -
     return side, max(1, min(16, int(budget / side**2)))
 
 
-def _at_work(tile: int | None, together: int, pixels: int) -> int:
+def _at_work(tiles: _Tiles, pixels: int) -> int:
     """Pixels that are in a network at once. Where less than four tiles may run in step, sixteen windows do."""
-    if tile is None:
+    if tiles.side is None:
         return pixels
-    return min(pixels, max(tile**2 * together, 16 * min(tile, 640) ** 2 if together < 4 else 0))
+    windows = 16 * min(tiles.side, 640) ** 2 if tiles.together < 4 else 0
+    return min(pixels, max(tiles.side**2 * tiles.together, windows))
 
 
 def _resident(input_pixels: int, pixels: int, factor: int, options: UpscaleOptions) -> float:
@@ -255,6 +276,21 @@ def _resident(input_pixels: int, pixels: int, factor: int, options: UpscaleOptio
     latents = 6 * 16 * pixels / factor**2
     published = 24 * pixels if COMPAT[options.compat].fit != "pad" else 0
     return arrays + 4 * input_pixels + 2 * pixels + latents + published
+
+
+def _on_disk(input_pixels: int, pixels: int, factor: int, options: UpscaleOptions) -> int:
+    """Bytes of the working files of a large picture: the enlarged input, what is decoded, the result and what is
+    written, and the latents."""
+    if 12 * pixels <= RESIDENT:
+        return 0
+    return int(options.batch_size * (12 * input_pixels + pixels * (12 * 3 + 6 + 16 * 4 / factor**2)))
+
+
+def _operations(pixels: int, options: UpscaleOptions, model: "ModelDescription") -> float:
+    """Floating point operations of one result."""
+    evaluations = len(options.trajectory.timesteps) * (2 if options.guidance > 1 else 1)
+    per_pixel = model.flops_per_pixel
+    return pixels * (per_pixel["encode"] + per_pixel["decode"] + per_pixel["denoise"] * evaluations)
 
 
 def _physical_memory() -> float:

@@ -62,7 +62,7 @@ def test_it_is_torch_up_to_rounding(
 
 
 def _threads_get_their_own_results(pipe: CCSRPipeline) -> None:
-    denoiser, embedding = pipe._openvino, pipe.embeddings["positive"]
+    denoiser, embedding = pipe._engines.kept, pipe.embeddings["positive"]
     latents = torch.randn(2, 1, 4, 48, 48, generator=torch.Generator().manual_seed(0))
 
     def results(z: torch.Tensor) -> list[torch.Tensor]:

@@ -49,15 +49,13 @@ ALLOWED: dict[str, set[str]] = {
         "images",
         "jobs",
         "metrics",
-        "pipeline",
         "plan",
         "serve",
         "training",
         "verify",
         "weights",
     },
-    # The pipeline is only made here, as the command line makes it; jobs run it.
-    "serve": {"images", "jobs", "pipeline", "plan", "stability", "weights"},
+    "serve": {"images", "jobs", "plan", "stability", "weights"},
     "comfyui": {"images", "pipeline", "plan", "stability", "weights"},
     "__main__": {"cli"},
     "__init__": {"pipeline"},
@@ -83,6 +81,14 @@ def _imported(path: Path) -> set[str]:
 def test_arrows(path: Path) -> None:
     part = _part(path)
     assert _imported(path) - BASE - {part} <= ALLOWED[part]
+
+
+def test_no_arrow_that_nothing_uses() -> None:
+    used: dict[str, set[str]] = {}
+    for path in SRC.rglob("*.py"):
+        used.setdefault(_part(path), set()).update(_imported(path))
+    assert set(ALLOWED) == set(used)
+    assert {part: allowed - used[part] for part, allowed in ALLOWED.items() if allowed - used[part]} == {}
 
 
 def test_public_names() -> None:

@@ -73,6 +73,22 @@ def test_flat_noise_is_measured_where_the_truth_is_flat() -> None:
     assert metrics.flat_noise(gt[:16, :16], gt[:16, :16]) == 0
 
 
+def test_a_lattice_is_seen_where_the_picture_is_smooth() -> None:
+    """Pictures of noise have none; a dot of three grey levels in each 4x4 block is plain."""
+    rng = np.random.default_rng(0)
+    grain = rng.normal(0, 1, (256, 256, 1))
+    grain[64:] *= 20
+    rows, columns = np.mgrid[:256, :256] % 4 == 0
+    plain, pattern = 120 + grain, 120 + grain + 3 * (rows & columns)[..., None]
+    without, with_it = (
+        metrics.lattice(np.repeat(x, 3, 2).clip(0, 255).round().astype(np.uint8)) for x in (plain, pattern)
+    )
+    assert without < 2.5
+    assert with_it > 10
+    with pytest.raises(ImageError, match="too small for the lattice"):
+        metrics.lattice(np.zeros((63, 80, 3), np.uint8))
+
+
 def test_ssim_agrees_with_scikit_image(cat: np.ndarray) -> None:
     other = noisy(cat)
     _, where = structural_similarity(
@@ -234,6 +250,7 @@ def test_published_scores_of_osediff_picture_by_picture() -> None:
 
 
 @needs_realsr
+@pytest.mark.slow
 def test_bicubic_on_all_of_realsr_to_the_last_digit() -> None:
     ours = []
     for row in scores_of("reference_scores.csv"):
@@ -249,6 +266,7 @@ def test_bicubic_on_all_of_realsr_to_the_last_digit() -> None:
 
 
 @needs_realsr
+@pytest.mark.slow
 def test_squeezenet_distance_of_every_tenth_picture() -> None:
     for row in scores_of("squeezenet_distance.csv")[::10]:
         small = Image.fromarray(opened("test_LR", row["file"]))

@@ -1,23 +1,23 @@
 """The published sizes, counted without memory, and the bounds of the small model."""
 
+from typing import Any
+
 import pytest
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from diffusers import ControlNetModel, UNet2DConditionModel
 
-from ccsr.networks import NANO, SD21, LatentControlNet, latent_factor
+from ccsr.networks import NANO, SD21, LatentControlNet, denoise, latent_factor, make_network
+
+_PARTS = ("unet", "controlnet", "vae")
 
 
-def _counted(config: dict[str, dict[str, object]]) -> tuple[int, int, int]:
+def _networks(config: dict[str, Any]) -> list[Any]:
     with torch.device("meta"):
-        unet = UNet2DConditionModel(**config["unet"])
-        networks = (unet, LatentControlNet.from_config(_shared(unet)), AutoencoderKL(**config["vae"]))
-    return tuple(sum(p.numel() for p in n.parameters()) for n in networks)  # type: ignore[return-value]
+        return [make_network(part, config) for part in _PARTS]
 
 
-def _shared(unet: UNet2DConditionModel) -> dict[str, object]:
-    from ccsr.networks.controlnet import controlnet_keys
-
-    return {k: v for k, v in unet.config.items() if k in controlnet_keys()}
+def _counted(config: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(sum(p.numel() for p in network.parameters()) for network in _networks(config))
 
 
 def test_published_parameters() -> None:
@@ -29,8 +29,7 @@ def test_nano_is_small() -> None:
 
 
 def test_the_hint_is_one_bare_convolution() -> None:
-    with torch.device("meta"):
-        controlnet = LatentControlNet.from_config(_shared(UNet2DConditionModel(**SD21["unet"])))
+    controlnet = _networks(SD21)[1]
     keys = controlnet.state_dict()
     assert keys["condition_conv_in.weight"].shape == (320, 4, 3, 3)
     assert len(keys) == 326
@@ -39,7 +38,11 @@ def test_the_hint_is_one_bare_convolution() -> None:
 
 
 def test_equals_the_stock_class_with_the_convolution_in_its_place() -> None:
-    config = {**NANO["unet"], "block_out_channels": (16, 16, 16, 32), "cross_attention_dim": 16}
+    config = {
+        **SD21["unet"],
+        "block_out_channels": (16, 16, 16, 32), "cross_attention_dim": 16, "norm_num_groups": 8, "layers_per_block": 1,
+        "attention_head_dim": 8,
+    }  # fmt: skip
     unet = UNet2DConditionModel(**config)
     ours = LatentControlNet.for_unet(unet)
     for layer in (*ours.controlnet_down_blocks, ours.controlnet_mid_block):
@@ -57,9 +60,8 @@ def test_equals_the_stock_class_with_the_convolution_in_its_place() -> None:
 
 
 @pytest.mark.parametrize(("config", "factor"), [(SD21, 8), (NANO, 4)])
-def test_latent_factor(config: dict[str, dict[str, object]], factor: int) -> None:
-    with torch.device("meta"):
-        assert latent_factor(AutoencoderKL(**config["vae"])) == factor
+def test_latent_factor(config: dict[str, Any], factor: int) -> None:
+    assert latent_factor(_networks(config)[2]) == factor
 
 
 def test_nano_flops() -> None:
@@ -68,15 +70,12 @@ def test_nano_flops() -> None:
 
     from ccsr.networks import decode, encode
 
+    unet, controlnet, vae = _networks(NANO)
     with torch.device("meta"):
-        unet = UNet2DConditionModel(**NANO["unet"])
-        controlnet = LatentControlNet.from_config(_shared(unet))
-        vae = AutoencoderKL(**NANO["vae"])
-        picture, z, prompt = torch.rand(1, 3, 512, 512), torch.randn(1, 4, 128, 128), torch.randn(1, 1, 64)
+        picture, z, prompt = torch.rand(1, 3, 512, 512), torch.randn(1, 16, 128, 128), torch.randn(1, 1, 1)
         t = torch.tensor([999])
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         encode(vae, picture)
-        down, mid = controlnet(z, t, prompt, z, return_dict=False)
-        unet(z, t, prompt, down_block_additional_residuals=down, mid_block_additional_residual=mid)
+        denoise(unet, controlnet, z, t, z, prompt)
         decode(vae, z)
     assert counter.get_total_flops() <= 160e9

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ccsr import CCSRPipeline, UpscaleOptions
 from ccsr.networks.tiled import TileSettings, count_tiles, run_tiled
-from ccsr.networks.watch import Phase, watched
+from ccsr.networks.watch import WorkPart, watched
 from ccsr.plan import make_plan
 
 SETTINGS = [
@@ -41,7 +41,7 @@ def test_stages_follow_each_other() -> None:
     first, second = nn.GroupNorm(1, 2), nn.Sequential(nn.GroupNorm(1, 2), nn.GroupNorm(1, 2))
     told: list[tuple[float, str]] = []
     x = torch.zeros(1, 2, 4)
-    with watched([Phase("a", [first], 2, 1.0), Phase("b", [second], 1, 3.0)], lambda *share: told.append(share)):
+    with watched([WorkPart("a", [first], 2, 1.0), WorkPart("b", [second], 1, 3.0)], lambda *share: told.append(share)):
         first(x), first(x), second(x)
     assert told == [(0.125, "a"), (0.25, "a"), (0.625, "b"), (1.0, "b")]
     first(x)

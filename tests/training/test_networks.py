@@ -41,12 +41,11 @@ def test_a_base_alone_needs_a_fresh_controlnet(base: Path) -> None:
 
 
 def test_from_nothing_the_control_path_is_open() -> None:
-    made = start_networks(ModelConfig(architecture="nano"), seed=0)
-    again, other = (start_networks(ModelConfig(architecture="nano"), seed=s) for s in (0, 1))
-    mid = [m.denoiser.controlnet.controlnet_mid_block.weight for m in (made, again, other)]
-    assert float(mid[0].detach().abs().max()) > 0
-    assert torch.equal(mid[0], mid[1])
-    assert not torch.equal(mid[0], mid[2])
+    made, again, other = (start_networks(ModelConfig(architecture="nano"), seed=s) for s in (0, 0, 1))
+    out = [m.denoiser.controlnet.features_out.weight for m in (made, again, other)]
+    assert float(out[0].detach().abs().max()) > 0
+    assert torch.equal(out[0], out[1])
+    assert not torch.equal(out[0], out[2])
 
 
 def test_what_is_packed_loads_as_what_was_trained(tiny: str, tmp_path: Path) -> None:

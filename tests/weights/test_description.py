@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ccsr.errors import WeightsError
-from ccsr.networks import NANO, SD21, LatentControlNet, latent_factor
+from ccsr.networks import NANO, SD21, latent_factor, make_network
 from ccsr.weights import describe, list_models
 from ccsr.weights.cost import flops_per_pixel
 
@@ -83,13 +82,13 @@ def test_list_holds_the_models_that_can_be_read(packed: Path, tmp_path: Path, ca
 @pytest.mark.parametrize("config", [NANO, SD21], ids=["nano", "sd21"])
 def test_operations_agree_with_torchs_counter(config: dict[str, Any]) -> None:
     """On the meta device, at the output size for which attention is counted."""
-    side, text = 512, config["unet"]["cross_attention_dim"]
+    side = 512
     with torch.device("meta"):
-        unet, vae = UNet2DConditionModel(**config["unet"]), AutoencoderKL(**config["vae"])
-        controlnet = LatentControlNet.for_unet(unet)
+        unet, controlnet, vae = (make_network(part, config) for part in ("unet", "controlnet", "vae"))
+        text = unet.config.cross_attention_dim
         factor = latent_factor(vae)
         shuffle = factor // 2 ** (len(vae.config.block_out_channels) - 1)
-        z, prompt = torch.empty(1, 4, side // factor, side // factor), torch.empty(1, 77, text)
+        z, prompt = torch.empty(1, vae.config.latent_channels, side // factor, side // factor), torch.empty(1, 77, text)
         picture = torch.empty(1, vae.config.in_channels, side // shuffle, side // shuffle)
         t = torch.tensor([999])
         counted = {}

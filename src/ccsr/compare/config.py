@@ -9,10 +9,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ccsr.compare.methods import KINDS, Method
 from ccsr.compare.paper_values import PrintedRow, find_row
 from ccsr.data.layouts import find_test_set
-from ccsr.errors import CCSRError, MissingExtraError, OptionError
+from ccsr.errors import CCSRError, OptionError
 from ccsr.metrics import PROTOCOLS, Metric, Protocol, chosen_metrics
 
 
@@ -80,10 +82,6 @@ def load_config(path: Path) -> ComparisonConfig:
     Raises:
         OptionError: anything that is not understood, or can never work, naming the file.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("PyYAML is not installed", hint="pip install 'ccsr[compare]'") from error
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

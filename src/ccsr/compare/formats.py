@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccsr.compare.table import NOT_AVAILABLE, Cell, Line, Table
+from ccsr.compare.table import NOT_AVAILABLE, Cell, Table, TableLine
 from ccsr.errors import OptionError
 
 _TEX = {
@@ -104,7 +104,7 @@ def latex(tables: Sequence[Table], heading: Sequence[str]) -> str:
     return "\n".join(out) + "\n"
 
 
-def _tex_name(line: Line) -> str:
+def _tex_name(line: TableLine) -> str:
     return rf"\quad\textit{{{_tex(line.name)}}}" if line.kind == "printed" else _tex(line.name)
 
 

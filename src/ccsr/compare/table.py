@@ -34,7 +34,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class TableLine:
     """One line: a method measured here, or the paper's row that belongs to the line above."""
 
     name: str
@@ -50,7 +50,7 @@ class Table:
 
     title: str
     columns: list[str]
-    lines: list[Line]
+    lines: list[TableLine]
     notes: list[str]
     """Numbered from 1."""
 
@@ -137,7 +137,7 @@ def _ranks(values: Sequence[Figure | float | None], ranked: Sequence[bool], high
 def _line(
     row: Row, metrics: Sequence[Metric], figures: Values, marks: dict[str, int | None],
     other_marks: tuple[int | None, int | None, int | None], total: int, is_ranked: bool, notes: _Notes,
-) -> Line:  # fmt: skip
+) -> TableLine:  # fmt: skip
     scores = row.scores
     count = len(row.names) if total >= len(row.names) else total
     shown = f"{count}" if count == total else f"{count} of {total}"
@@ -172,10 +172,10 @@ def _line(
         about.append(notes.number(row.method.source))
     if scores and not is_ranked:
         about.append(notes.number("Not ranked here: it lacks pictures. The table below compares the common ones."))
-    return Line(row.method.name, "measured", cells, row.problem, tuple(about))
+    return TableLine(row.method.name, "measured", cells, row.problem, tuple(about))
 
 
-def _printed_line(printed: PrintedRow, metrics: Sequence[Metric], notes: _Notes, before: str = "") -> Line:
+def _printed_line(printed: PrintedRow, metrics: Sequence[Metric], notes: _Notes, before: str = "") -> TableLine:
     absent = Cell(NOT_AVAILABLE)
     size = KNOWN_SIZES[printed.dataset.lower()]
     cells = [Cell(str(size), size), Cell(str(PAPER_RUNS), PAPER_RUNS), Cell(str(printed.steps), printed.steps), absent]
@@ -186,7 +186,7 @@ def _printed_line(printed: PrintedRow, metrics: Sequence[Metric], notes: _Notes,
         else:
             number = (notes.number(f"Table {printed.table}: {value.note}"),) if value.note else ()
             cells.append(Cell(value.text, value.mean, notes=number))
-    return Line(before + printed.title, "printed", [*cells, absent, absent, absent, absent])
+    return TableLine(before + printed.title, "printed", [*cells, absent, absent, absent, absent])
 
 
 def _number(value: float | None, text: str, rank: int | None = None, notes: tuple[int, ...] = ()) -> Cell:

@@ -6,7 +6,7 @@ starting at another n, more workers change nothing, and no two processes ever se
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import lcm
 from typing import Any, Literal, NamedTuple
@@ -24,9 +24,10 @@ from ccsr.degradation import (
     BicubicDegradation,
     Camera,
     CameraDegradation,
+    DegradationRound,
     LightDegradation,
     RealESRGANDegradation,
-    Stage,
+    StrongDegradation,
 )
 from ccsr.errors import ImageError, OptionError
 
@@ -43,24 +44,37 @@ class DegradationConfig:
     kind: Literal["realesrgan", "bicubic"] = "realesrgan"
     factor: int = 4
     """Side of the good picture over that of the low-quality one."""
+    factors: tuple[int, ...] = ()
+    """In place of `factor`: one of these is drawn for each batch."""
+    clean_share: float = 0.0
+    """Share of regions that are only reduced, by the bicubic filter."""
     light_share: float = 0.0
     """Share of regions that get a light degradation instead: people also enlarge pictures that are not bad."""
     camera_share: float = 0.0
     """Share of regions that get what a camera does: a wide blur, noise, sharpening."""
     camera: Camera = CAMERA
-    first: Stage = PUBLISHED[0]
-    second: Stage = PUBLISHED[1]
+    strong_share: float = 0.0
+    """Share of regions that get strong noise and a poor JPEG."""
+    first: DegradationRound = PUBLISHED[0]
+    second: DegradationRound = PUBLISHED[1]
 
-    def draw(self, gt: Tensor, rng: np.random.Generator) -> Tensor:
-        """Degrade one picture, (3, h, w) in 0..1."""
+    def draw(self, gt: Tensor, rng: np.random.Generator, factor: int | None = None) -> Tensor:
+        """Degrade one picture, (3, h, w) in 0..1, to a `factor`-th of its side (default: the config's)."""
+        factor = factor or self.factor
         chance = rng.random()
-        if chance < self.light_share:
-            return LightDegradation(self.factor)(gt, rng)
-        if chance < self.light_share + self.camera_share:
-            return CameraDegradation(self.factor, self.camera)(gt, rng)
+        shares: tuple[tuple[float, Callable[..., Tensor]], ...] = (
+            (self.clean_share, BicubicDegradation(factor)),
+            (self.light_share, LightDegradation(factor)),
+            (self.camera_share, CameraDegradation(factor, self.camera)),
+            (self.strong_share, StrongDegradation(factor)),
+        )
+        for share, degradation in shares:
+            if chance < share:
+                return degradation(gt, rng)
+            chance -= share
         if self.kind == "bicubic":
-            return BicubicDegradation(self.factor)(gt, rng)
-        return RealESRGANDegradation(self.factor, (self.first, self.second))(gt, rng)
+            return BicubicDegradation(factor)(gt, rng)
+        return RealESRGANDegradation(factor, (self.first, self.second))(gt, rng)
 
 
 @dataclass(frozen=True)
@@ -111,12 +125,13 @@ class PairDataset(Dataset[Pair]):
     """Pairs by sample number; each has `per_region` crops of one picture."""
 
     def __init__(self, pictures: Pictures, config: DataConfig, seed: int, *, ordered: bool = False) -> None:
-        region, factor = config.region or config.crop, config.degradation.factor
-        if config.crop % factor or region % factor or region < config.crop:
-            raise OptionError(
-                f"data.crop {config.crop} and data.region {region} do not suit a factor of {factor}",
-                hint="multiples of it, the region at least as large as the crop",
-            )
+        region = config.region or config.crop
+        for factor in config.degradation.factors or (config.degradation.factor,):
+            if config.crop % factor or region % factor or region < config.crop:
+                raise OptionError(
+                    f"data.crop {config.crop} and data.region {region} do not suit a factor of {factor}",
+                    hint="multiples of it, the region at least as large as the crop",
+                )
         if config.batch % config.per_region:
             raise OptionError(f"data.batch {config.batch} is no multiple of data.per_region {config.per_region}")
         if not len(pictures):
@@ -134,21 +149,29 @@ class PairDataset(Dataset[Pair]):
             self._epoch = (epoch, generator_of(self.seed, 0, epoch).permutation(len(self.pictures)))
         return int(self._epoch[1][place])
 
+    def factor_of(self, number: int) -> int:
+        """The factor of sample `number`: one for all of its batch, so that they can be one tensor."""
+        config = self.config
+        if not config.degradation.factors:
+            return config.degradation.factor
+        rng = generator_of(self.seed, 4, number // (config.batch // config.per_region))
+        return int(rng.choice(config.degradation.factors))
+
     def __getitem__(self, number: int) -> Pair:
-        rng = generator_of(self.seed, 1, number)
+        rng, factor = generator_of(self.seed, 1, number), self.factor_of(number)
         skipped: list[str] = []
         index = self.picture_of(number)
         for _ in range(_TRIES):
             try:
-                return self._cut(index, rng, tuple(skipped))
+                return self._cut(index, rng, factor, tuple(skipped))
             except ImageError as error:
                 skipped.append(str(error))
                 # Another one by the sample's own generator: the next in order has its turn anyway.
                 index = int(rng.integers(len(self.pictures)))
         raise ImageError(f"{skipped[-1]}; {_TRIES} pictures in a row could not be used", path=None)
 
-    def _cut(self, index: int, rng: np.random.Generator, skipped: tuple[str, ...]) -> Pair:
-        config, side, factor = self.config, self.region, self.config.degradation.factor
+    def _cut(self, index: int, rng: np.random.Generator, factor: int, skipped: tuple[str, ...]) -> Pair:
+        config, side = self.config, self.region
         gt, lq = self.pictures.read(index)
         label = self.pictures[index].label
         height, width = gt.shape[:2]
@@ -167,7 +190,7 @@ class PairDataset(Dataset[Pair]):
         flip, turn = config.flip and bool(rng.integers(2)), int(rng.integers(4)) if config.turn else 0
         region = _picture(gt[y : y + side, x : x + side], flip, turn)
         if lq is None:
-            small = config.degradation.draw(region, rng)
+            small = config.degradation.draw(region, rng, factor)
         else:
             rows, columns = (slice(a // factor, (a + side) // factor) for a in (y, x))
             small = _picture(lq[rows, columns], flip, turn)

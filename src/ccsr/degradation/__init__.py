@@ -1,7 +1,14 @@
 """Making low-quality pictures from good ones."""
 
-from ccsr.degradation.realesrgan import PUBLISHED, RealESRGANDegradation, Stage
-from ccsr.degradation.simple import CAMERA, BicubicDegradation, Camera, CameraDegradation, LightDegradation
+from ccsr.degradation.realesrgan import PUBLISHED, DegradationRound, RealESRGANDegradation
+from ccsr.degradation.simple import (
+    CAMERA,
+    BicubicDegradation,
+    Camera,
+    CameraDegradation,
+    LightDegradation,
+    StrongDegradation,
+)
 
 __all__ = [
     "CAMERA",
@@ -9,7 +16,8 @@ __all__ = [
     "BicubicDegradation",
     "Camera",
     "CameraDegradation",
+    "DegradationRound",
     "LightDegradation",
     "RealESRGANDegradation",
-    "Stage",
+    "StrongDegradation",
 ]

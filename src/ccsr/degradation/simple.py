@@ -104,7 +104,40 @@ class CameraDegradation:
         return _eight_bit(x[0])
 
 
+@dataclass(frozen=True)
+class StrongDegradation:
+    """Strong noise and a poor JPEG, with hardly a blur: night pictures, scans, what went through many hands.
+
+    Shapes as in `RealESRGANDegradation`.
+    """
+
+    factor: int = 4
+    noise: tuple[float, float] = (8.0, 45.0)
+    """Range of the noise's standard deviation in grey levels of 255."""
+    jpeg: tuple[int, int] = (25, 80)
+    """Range of the quality that three quarters of the pictures get."""
+
+    def __call__(self, gt: Tensor, rng: np.random.Generator | Sequence[np.random.Generator]) -> Tensor:
+        """Degrade one picture, (3, h, w) in 0..1, or a batch with a generator for each row."""
+        if not isinstance(rng, np.random.Generator):
+            return torch.stack([self(x, r) for x, r in zip(gt, rng, strict=True)])
+        with torch.no_grad(), one_thread(gt.device):
+            x = _smaller(gt, self.factor, ("area", "bilinear", "bicubic")[rng.integers(3)])[None]
+            noise = rng.standard_normal(x.shape, dtype=np.float32)
+            if rng.random() < 0.4:
+                noise[:] = noise[:, :1]  # of brightness alone
+            grain = torch.from_numpy(noise).to(x.device)
+            if rng.random() < 0.4:
+                grain = filtered(grain, kernels.blur(7, "iso", (width := rng.uniform(0.4, 1.2)), width, 0.0, 1.0))
+            x = x + float(rng.uniform(*self.noise)) / 255 * grain
+            if rng.random() < 0.75:
+                x = through_jpeg(x, int(rng.integers(self.jpeg[0], self.jpeg[1] + 1)))
+            return _eight_bit(x[0])
+
+
 def _smaller(gt: Tensor, factor: int, mode: str) -> Tensor:
+    if factor == 1:
+        return gt
     batch = gt if gt.ndim == 4 else gt[None]
     # antialias selects Pillow's filters; without it torch would skip pixels.
     how = {} if mode == "area" else {"antialias": True}

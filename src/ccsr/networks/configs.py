@@ -1,12 +1,39 @@
-"""Constructor arguments of the two models: one code path, two sets of widths.
+"""Constructor arguments of the two models, and the class that each network is made of.
 
-`SD21` is Stable Diffusion 2.1-base with the CCSR ControlNet (ccsr-spec 2); `NANO` is the small model of the same
-classes that is trained here and ships with the package.
+`SD21` is Stable Diffusion 2.1-base with the CCSR ControlNet (ccsr-spec 2); `NANO` is the small model that is trained
+here and ships with the package.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from ccsr.networks.compact import CompactAutoencoder, CompactControlNet, CompactUNet
+from ccsr.networks.controlnet import LatentControlNet, controlnet_keys
+
 Config = dict[str, Any]
+
+_CLASSES: dict[str, tuple[Any, ...]] = {
+    "unet": (UNet2DConditionModel, CompactUNet),
+    "controlnet": (LatentControlNet, CompactControlNet),
+    "vae": (AutoencoderKL, CompactAutoencoder),
+}
+
+
+def network_class(part: str, config: Mapping[str, Any]) -> Any:
+    """The class of a network, `unet`, `controlnet` or `vae`, by the name in its config; else the published model's."""
+    published, *others = _CLASSES[part]
+    return next((kind for kind in others if kind.__name__ == config.get("_class_name")), published)
+
+
+def make_network(part: str, sizes: Mapping[str, Config]) -> Any:
+    """A network with random weights, by the configs of a whole model; a ControlNet without one is that of its UNet."""
+    config = sizes.get(part)
+    if config is None:
+        config = {key: value for key, value in sizes["unet"].items() if key in controlnet_keys()}
+    return network_class(part, config).from_config(config)
+
 
 _SCHEDULER: Config = {
     "num_train_timesteps": 1000,
@@ -49,34 +76,17 @@ SD21: dict[str, Config] = {
     "scheduler": {**_SCHEDULER, "prediction_type": "epsilon"},
 }
 
+# Pictures are pixel-unshuffled by 4: 48 channels in, 16 numbers for each block of 4x4 pixels, no layer at full size.
 NANO: dict[str, Config] = {
-    "unet": {
-        "sample_size": 128,
-        "in_channels": 4,
-        "out_channels": 4,
-        "down_block_types": ("DownBlock2D",) * 4,
-        "up_block_types": ("UpBlock2D",) * 4,
-        "mid_block_type": "UNetMidBlock2DCrossAttn",
-        "block_out_channels": (64, 96, 128, 192),
-        "layers_per_block": 1,
-        "norm_num_groups": 16,
-        "cross_attention_dim": 64,
-        "attention_head_dim": 8,
-        "use_linear_projection": True,
-    },
-    # 12 channels in and out: the VAE sees the picture pixel-unshuffled by 2, so nothing is computed at full size.
+    "unet": {"_class_name": "CompactUNet", "in_channels": 16, "block_out_channels": (64,), "layers": 8},
+    "controlnet": {"_class_name": "CompactControlNet", "in_channels": 16, "block_out_channels": (64,), "layers": 4},
     "vae": {
-        "in_channels": 12,
-        "out_channels": 12,
-        "latent_channels": 4,
-        "block_out_channels": (48, 64),
-        "down_block_types": ("DownEncoderBlock2D",) * 2,
-        "up_block_types": ("UpDecoderBlock2D",) * 2,
-        "layers_per_block": 1,
-        "norm_num_groups": 8,
-        "mid_block_add_attention": False,
-        "sample_size": 256,
+        "_class_name": "CompactAutoencoder",
+        "in_channels": 48,
+        "latent_channels": 16,
+        "block_out_channels": (64,),
+        "decoder_layers": 32,
         "scaling_factor": 1.0,
     },
-    "scheduler": {**_SCHEDULER, "prediction_type": "v_prediction"},
+    "scheduler": {**_SCHEDULER, "prediction_type": "sample"},
 }

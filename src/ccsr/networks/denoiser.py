@@ -3,12 +3,13 @@
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from ccsr.networks.compact import CompactControlNet, CompactUNet
 from ccsr.networks.controlnet import LatentControlNet
 
 
 def denoise(
-    unet: UNet2DConditionModel,
-    controlnet: LatentControlNet,
+    unet: UNet2DConditionModel | CompactUNet,
+    controlnet: LatentControlNet | CompactControlNet,
     z_t: Tensor,
     t: int | Tensor,
     z_lq: Tensor,

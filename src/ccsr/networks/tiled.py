@@ -79,7 +79,7 @@ def run_tiled(
         whole = function(list(inputs))
         return whole if device is None else whole.to(device)
     grid = settings.grid(height, width)
-    if not settings.whole_norms:
+    if not settings.whole_norms or not norms_of(modules):
         return map_tiles(function, inputs, grid, factor, settings.symmetric_window, device)
     in_step, ready = _in_step(grid, settings, height, width)
     gathered: Gathered = {}

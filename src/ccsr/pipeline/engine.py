@@ -15,9 +15,9 @@ class EngineCache:
     """Pictures that are computed side by side share what the first of them compiled."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.kept: Engine | None = None
         self._key: tuple[object, ...] = ()
-        self._engine: Engine | None = None
+        self._lock = threading.Lock()
 
     def get(
         self,
@@ -41,6 +41,6 @@ class EngineCache:
 
         with self._lock:
             key = (unet.dtype, plan.threads)
-            if self._engine is None or self._key != key:
-                self._engine, self._key = OpenVINODenoiser(unet, controlnet, sha256, plan.threads), key
-            return self._engine
+            if self.kept is None or self._key != key:
+                self.kept, self._key = OpenVINODenoiser(unet, controlnet, sha256, plan.threads), key
+            return self.kept

@@ -184,7 +184,7 @@ class CCSRPipeline(DiffusionPipeline):
     ) -> list[Upscaled]:
         """One result for each (picture, sample), at the plan's size.
 
-        `on_progress` is called as (done, total, phase) while the networks run; what it raises stops the work. A result
+        `on_progress` is called as (done, total, part) while the networks run; what it raises stops the work. A result
         that fails is tried once more: see `with_retry`.
 
         Raises:
@@ -194,12 +194,12 @@ class CCSRPipeline(DiffusionPipeline):
 
         def attempt(batch: Batch, plan: Plan) -> list[Upscaled]:
             with placed((self.unet, self.controlnet, self.vae), plan, self._lock):
-                return self._restored(batch, options, plan, on_progress, on_step_end)
+                return self._run(batch, options, plan, on_progress, on_step_end)
 
         return with_retry(attempt, batch, plan)
 
     @torch.inference_mode()
-    def _restored(
+    def _run(
         self,
         batch: Batch,
         options: UpscaleOptions,
@@ -209,7 +209,7 @@ class CCSRPipeline(DiffusionPipeline):
     ) -> list[Upscaled]:
         """Preprocess, encode, sample, decode, postprocess."""
         clock, restorer = Clock(), self._restorer(options, plan)
-        inputs = self._preprocessed(batch, options, plan, restorer)
+        inputs = self._preprocess(batch, options, plan, restorer)
         lq_up = torch.cat([as_tensor(each.lq_up) for each in inputs]) if len(inputs) > 1 else as_tensor(inputs[0].lq_up)
         draw = self._noise(batch, options, lq_up, restorer)
         estimates: list[Tensor] = []
@@ -227,11 +227,11 @@ class CCSRPipeline(DiffusionPipeline):
             clock.lap("denoise")
             decoded = restorer.decode(latent)
             clock.lap("decode")
-        results = self._postprocessed(decoded, inputs, options, plan)
+        results = self._postprocess(decoded, inputs, options, plan)
         for sr, (picture, _) in zip(results, batch, strict=True):
             blend(sr, picture, options.blend)
         clock.lap("color")
-        intermediates = [self._postprocessed(restorer.decode(x0), inputs, options, plan) for x0 in estimates]
+        intermediates = [self._postprocess(restorer.decode(x0), inputs, options, plan) for x0 in estimates]
         seconds = {name: value / len(batch) for name, value in clock.seconds.items()}
         return [
             Upscaled(
@@ -263,9 +263,7 @@ class CCSRPipeline(DiffusionPipeline):
         )
         return Restorer(networks, text_conditions(options, self.embeddings, self.description), settings)
 
-    def _preprocessed(
-        self, batch: Batch, options: UpscaleOptions, plan: Plan, restorer: Restorer
-    ) -> list[Preprocessed]:
+    def _preprocess(self, batch: Batch, options: UpscaleOptions, plan: Plan, restorer: Restorer) -> list[Preprocessed]:
         """The pictures enlarged to the size that is computed, with what there is to warn of."""
         least, compat = least_side(options, self.description), restorer.settings.compat
         size, work = (plan.output_width, plan.output_height), (plan.work_width, plan.work_height)
@@ -286,7 +284,7 @@ class CCSRPipeline(DiffusionPipeline):
             restorer.settings.compat.posterior_draws if restorer.conditions.guided else 1,
         )
 
-    def _postprocessed(
+    def _postprocess(
         self, decoded: Tensor, inputs: Sequence[Preprocessed], options: UpscaleOptions, plan: Plan
     ) -> list[np.ndarray]:
         """The decoded pictures, (B, 3, H, W), in the inputs' colours and at the size of the result."""

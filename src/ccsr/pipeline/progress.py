@@ -10,10 +10,10 @@ from torch import Tensor
 from ccsr.method import Restorer
 from ccsr.networks import latent_factor
 from ccsr.networks.tiled import count_tiles
-from ccsr.networks.watch import Phase, watched
+from ccsr.networks.watch import WorkPart, watched
 
 Progress = Callable[[int, int, str], None]
-"""Called as (done, total, phase); what it raises stops the work."""
+"""Called as (done, total, part of the work); what it raises stops the work."""
 
 
 @contextmanager
@@ -32,20 +32,20 @@ def progress_of(
     factor = latent_factor(networks.vae)
     latent = (height // factor, width // factor)
     evaluations = len(settings.trajectory.timesteps) * (2 if restorer.conditions.guided else 1)
-    phases = [
-        Phase(
+    parts = [
+        WorkPart(
             "encode",
             [networks.vae.encoder],
             rows * count_tiles(height, width, settings.encode_tiles),
             flops_per_pixel["encode"],
         ),
-        Phase(
+        WorkPart(
             "denoise",
             [networks.unet, networks.controlnet],
             rows * count_tiles(*latent, settings.denoise_tiles) * evaluations,
             flops_per_pixel["denoise"] * evaluations,
         ),
-        Phase(
+        WorkPart(
             "decode",
             [networks.vae.decoder],
             rows * count_tiles(*latent, settings.decode_tiles),
@@ -54,13 +54,13 @@ def progress_of(
     ]
     told = -1
 
-    def on_share(share: float, phase: str) -> None:
+    def on_share(share: float, part: str) -> None:
         nonlocal told
         if (done := int(share * 1000)) > told:
             told = done
-            on_progress(done, 1000, phase)
+            on_progress(done, 1000, part)
 
-    with watched(phases, on_share):
+    with watched(parts, on_share):
         yield
 
 

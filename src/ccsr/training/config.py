@@ -11,7 +11,7 @@ from ccsr.data.pairs import DataConfig
 from ccsr.data.sources import SourceConfig
 from ccsr.errors import OptionError
 from ccsr.options import ColorFix, DtypeName
-from ccsr.training.settings import apply
+from ccsr.training.yaml_config import apply
 
 SHIPPED_NETWORK = "squeezenet"
 Part = Literal["vae", "unet", "controlnet", "prompt"]
@@ -64,10 +64,14 @@ class ModelConfig:
     """Folder of the base model, where `base` is in the published layout."""
     architecture: Literal["nano", "sd21"] = "nano"
     """Sizes of the networks where there is no base."""
+    trunk: str | None = None
+    """nano's VAE, where it starts anew: ncnn files, without their ending, of a compact super-resolution network that
+    its decoder begins with. None: convolutions from random weights."""
     fresh: tuple[Part, ...] = ()
     """Parts that start anew. A ControlNet starts from the UNet's weights, the others from random ones."""
     trained: tuple[Part, ...] = ("controlnet",)
-    """Which parts of the denoiser learn: in stage 1 and the pre-training, and along with the decoder in stage 2."""
+    """Which parts learn: of the denoiser in stage 1 and the pre-training, along with the decoder in stage 2. There
+    `vae` means the encoder too, for models that are nobody else's base."""
     prompt: Literal["empty", "positive"] = "empty"
     """Embedding that is trained with. A learnt one (`prompt` in `trained`) is always stored as `positive`."""
     name: str | None = None
@@ -89,6 +93,8 @@ class ValidationConfig:
     """Without sources: so many pictures, spread over the training set, are kept from it and judged on."""
     count: int = 8
     crop: int = 256
+    levels: tuple[str, ...] = ()
+    """How bad, and how much larger: names of `ccsr.data.levels`, each judged by itself. Empty: what is trained on."""
     sheet: int = 4
     """How many of them are drawn into the run folder's pictures: enlarged input, results, original."""
 
@@ -269,11 +275,7 @@ def resolve(stage: str, settings: Mapping[str, Any]) -> Config:
         raise OptionError("a phase has data.sources of its own", hint="both learn on the sources at the top")
     if isinstance(config, Stage2Config):
         loss = config.loss
-        if "vae" in config.model.trained:
-            raise OptionError(
-                "model.trained holds vae", hint="the decoder always learns in stage 2, the encoder never does"
-            )
-        if loss.latent_share and not config.model.trained:
+        if loss.latent_share and not {"unet", "controlnet"} & set(config.model.trained):
             raise OptionError(
                 f"loss.latent_share is {loss.latent_share}, and no part of the denoiser learns",
                 hint="model.trained=[unet,controlnet,prompt]",

@@ -1,22 +1,22 @@
 """The VAE's pre-training, on clean and on smoothed pictures. The denoiser's is stage 1 with the plain loss."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from ccsr.data.pairs import Pair, enlarge
 from ccsr.networks import codec
-from ccsr.training.config import LoopConfig, VAELoss, ValidationConfig
-from ccsr.training.loop import Draws, Evaluation, Player
+from ccsr.training.config import LoopConfig, VAELoss
+from ccsr.training.loop import StepNoise, Trainee, ValidationResult
 from ccsr.training.losses import picture_loss, to_ycbcr
 from ccsr.training.networks import ModelInTraining
-from ccsr.training.scores import psnr, sheet_of
 from ccsr.training.stage1 import Precision
+from ccsr.training.validation import Validation, psnr, sheet_of
 
 
 class VAEStage:
@@ -28,18 +28,18 @@ class VAEStage:
         loss: VAELoss,
         loop: LoopConfig,
         accelerator: Accelerator,
-        validation: tuple[Sequence[Pair], ValidationConfig],
+        validation: Validation,
     ) -> None:
         self.networks, self.loss, self.device = networks, loss, accelerator.device
         self.precision = Precision(loop, self.device)
-        self.pairs, self.validation = validation
+        self.validation = validation
         networks.freeze()
         networks.vae.requires_grad_(True)
         if loop.checkpointing:
             networks.vae.enable_gradient_checkpointing()
-        self.players: list[Player] = [Player("vae", networks.vae, self.losses)]
+        self.trainees: list[Trainee] = [Trainee("vae", networks.vae, self.losses)]
 
-    def losses(self, pair: Pair, draws: Draws, step: int) -> dict[str, Tensor]:
+    def losses(self, pair: Pair, draws: StepNoise, step: int) -> dict[str, Tensor]:
         """The picture's loss after a posterior draw, and the posterior's distance from the standard normal."""
         vae, gt = self.networks.vae, pair.gt
         # Half of the batch smoothed: what the VAE meets in use is mostly an enlarged low-quality picture.
@@ -54,14 +54,14 @@ class VAEStage:
         return {"picture": picture_loss(sr, gt, self.loss.chroma_weight), "kl": self.loss.kl_weight * kl}
 
     @torch.no_grad()
-    def evaluate(self) -> Evaluation | None:
+    def evaluate(self) -> ValidationResult | None:
         """PSNR of clean and of bicubic pictures through the VAE (Y, CbCr), and of the clean ones' 16x16 means."""
-        if not self.pairs:
+        if not self.validation.pairs:
             return None
         vae, device = self.networks.vae, self.device
         scores: dict[str, list[float]] = {}
         rows: list[list[Tensor]] = []
-        for pair in self.pairs:
+        for pair in self.validation.pairs:
             gt = pair.gt.to(device)
             size = (gt.shape[-2], gt.shape[-1])
             small = interpolate(gt, (size[0] // 4, size[1] // 4), mode="bicubic", antialias=True)
@@ -79,11 +79,11 @@ class VAEStage:
                     scores.setdefault(key, []).append(psnr(ours, truth))
             if len(rows) < self.validation.sheet:
                 rows.append([seen["bicubic"], out["bicubic"], out["hr"], gt])
-        return Evaluation({n: round(sum(v) / len(v), 4) for n, v in scores.items()}, sheet_of(rows))
+        return ValidationResult({n: round(sum(v) / len(v), 4) for n, v in scores.items()}, sheet_of(rows))
 
 
 @torch.no_grad()
-def set_scale(vae: AutoencoderKL, pairs: Sequence[Pair], device: torch.device) -> None:
+def set_scale(vae: Any, pairs: Sequence[Pair], device: torch.device) -> None:
     """Make the scaling factor one over the deviation of the latents, as the denoiser wants it."""
     latents = [codec.encode(vae, pair.gt.to(device)).mean.flatten() for pair in pairs]
     vae.register_to_config(scaling_factor=round(1 / float(torch.cat(latents).std()), 4))

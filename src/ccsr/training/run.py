@@ -2,7 +2,6 @@
 
 import functools
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,30 @@ import yaml
 from accelerate import Accelerator
 
 from ccsr import atomic
-from ccsr.data.pairs import DataConfig, Pair, PairDataset, endless_batches, fixed_pairs
+from ccsr.data.levels import LEVELS, level_of
+from ccsr.data.pairs import DataConfig, PairDataset, endless_batches, fixed_pairs
 from ccsr.data.sources import Pictures, SourceConfig
 from ccsr.errors import MissingExtraError, OptionError, TrainingError
-from ccsr.networks import latent_factor
+from ccsr.networks import CompactAutoencoder, latent_factor
 from ccsr.plan import has_bf16
 from ccsr.training import checkpoints
-from ccsr.training.config import Config, LoopConfig, PretrainConfig, Stage1Config, ValidationConfig
-from ccsr.training.loop import Listener, Stage, fit
+from ccsr.training.codec_start import start_codec
+from ccsr.training.config import Config, LoopConfig, ModelConfig, PretrainConfig, Stage1Config, ValidationConfig
+from ccsr.training.loop import Listener, TrainingStage, fit
 from ccsr.training.networks import ModelInTraining, pack, start_networks, with_base
 from ccsr.training.pretrain import VAEStage, set_scale
-from ccsr.training.settings import as_yaml, differences
 from ccsr.training.stage1 import Stage1
 from ccsr.training.stage2 import Stage2
+from ccsr.training.validation import Validation
+from ccsr.training.yaml_config import as_yaml, differences
 
 CONFIG = "config.yaml"
 MODEL = "model"
 FINISHED = "finished.json"
 """Written after the model: a killed or continued run may have an older model."""
 _SCALE_PAIRS = 64
+_START_PICTURES, _START_CROP = 256, 256
+"""What a codec starts from: so many pictures, and the side of the square that is taken from each."""
 
 # What may change between a run and its continuation: nothing that an earlier step has depended on.
 _LOOP_FREE = ("steps", "hours", "log_every", "evaluate_every", "save_every", "keep", "tracker", "checkpointing")
@@ -70,9 +74,9 @@ def train(config: Config, listen: Listener = lambda _: None) -> Outcome:
     pictures, judged = _pictures(config.data.sources, config.validation, run / "decoded" if config.data.cache else None)
     loop = _on_this_machine(config.loop)
     accelerator = _accelerator(loop, run)
-    networks = start_networks(config.model, loop.seed).to(accelerator.device)
+    networks = _started(config.model, loop, pictures, accelerator)
     validation = _validation(judged, config.validation, config.data)
-    stage: Stage
+    stage: TrainingStage
     if isinstance(config, Stage1Config):
         stage = Stage1(networks, config.model, config.loss, loop, accelerator, validation)
     else:
@@ -92,7 +96,7 @@ def _pretrain(config: PretrainConfig, run: Path, listen: Listener) -> Outcome:
     if not config.vae.skip:
         if not first.exists():
             accelerator = _accelerator(vae_loop, run / "vae")
-            networks = start_networks(model, vae_loop.seed).to(accelerator.device)
+            networks = _started(model, vae_loop, pictures, accelerator)
             stage = VAEStage(
                 networks, config.vae_loss, vae_loop, accelerator, _validation(judged, config.validation, vae_data)
             )
@@ -106,7 +110,7 @@ def _pretrain(config: PretrainConfig, run: Path, listen: Listener) -> Outcome:
         # The denoiser's parts start anew still, unless they came from a base.
         model = with_base(model, first, tuple(p for p in model.fresh if p != "vae") if model.base else ())
     accelerator = _accelerator(loop, run / "denoiser")
-    networks = start_networks(model, loop.seed).to(accelerator.device)
+    networks = _started(model, loop, pictures, accelerator)
     finished = True
     if not config.denoiser.skip:
         trained = replace(model, trained=tuple(p for p in model.trained if p != "vae"))
@@ -119,7 +123,7 @@ def _pretrain(config: PretrainConfig, run: Path, listen: Listener) -> Outcome:
 
 
 def _fit(
-    stage: Stage,
+    stage: TrainingStage,
     networks: ModelInTraining,
     pictures: Pictures,
     data: DataConfig,
@@ -202,10 +206,27 @@ def _pictures(
     return Pictures(kept, cache), Pictures([every[i] for i in sorted(held)])
 
 
-def _validation(
-    pictures: Pictures, config: ValidationConfig, data: DataConfig
-) -> tuple[Sequence[Pair], ValidationConfig]:
-    return fixed_pairs(pictures, data, config.count, config.crop), config
+def _started(model: ModelConfig, loop: LoopConfig, pictures: Pictures, accelerator: Accelerator) -> ModelInTraining:
+    """The networks, on their device; a codec of nano's that starts anew has what these pictures give it."""
+    networks = start_networks(model, loop.seed)
+    if isinstance(networks.vae, CompactAutoencoder) and (model.base is None or "vae" in model.fresh):
+        some = fixed_pairs(pictures, DataConfig(degradation=LEVELS["clean"]), _START_PICTURES, _START_CROP)
+        start_codec(networks.vae, some, model.trunk)
+    return networks.to(accelerator.device)
+
+
+def _validation(pictures: Pictures, config: ValidationConfig, data: DataConfig) -> Validation:
+    levels = {}
+    for name in config.levels:
+        level = level_of(name)
+        if level is None:
+            known = f"one of {', '.join(LEVELS)}, with _x1, _x2, _x3, _x4 or _x8 behind it"
+            raise OptionError(f"validation.levels has {name!r}", hint=known)
+        degradation = replace(level[0], factor=level[1])
+        levels[name] = fixed_pairs(pictures, replace(data, degradation=degradation), config.count, config.crop)
+    if levels:
+        return Validation([], {name: pairs for name, pairs in levels.items() if pairs}, config.sheet)
+    return Validation(fixed_pairs(pictures, data, config.count, config.crop), sheet=config.sheet)
 
 
 def sources_of(config: Config) -> tuple[SourceConfig, ...]:

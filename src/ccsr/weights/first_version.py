@@ -15,7 +15,7 @@ from torch import Tensor
 from ccsr.errors import WeightsError
 from ccsr.networks import LatentControlNet
 from ccsr.weights.files import read_json
-from ccsr.weights.load import build, fill, network_classes
+from ccsr.weights.load import build, fill
 from ccsr.weights.tensors import read_tensors
 
 _PREFIXES = {"unet": "model.diffusion_model.", "controlnet": "control_model.", "vae": "first_stage_model."}
@@ -56,12 +56,11 @@ def read_first_version(path: Path, base: Path) -> dict[str, Any]:
     def filled(part: str, network: Any) -> Any:
         return fill(network, {name: tensor.float() for name, tensor in named[part].items()}, path)
 
-    classes = network_classes()
-    unet = filled("unet", build(classes["unet"], configs["unet"]))
+    unet = filled("unet", build("unet", configs["unet"]))
     return {
         "unet": unet,
         "controlnet": filled("controlnet", LatentControlNet.for_unet(unet)),
-        "vae": filled("vae", build(classes["vae"], configs["vae"])),
+        "vae": filled("vae", build("vae", configs["vae"])),
     }
 
 

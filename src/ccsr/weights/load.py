@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from ccsr.errors import WeightsError
-from ccsr.networks import LatentControlNet
+from ccsr.networks import network_class
 from ccsr.weights.description import EMBEDDING_NAMES, ModelDescription, describe
 from ccsr.weights.files import first_line, read_json
 from ccsr.weights.layouts import EMBEDDINGS, weights_file, with_current_names
@@ -18,7 +17,6 @@ from ccsr.weights.manifest import differences, read_manifest
 from ccsr.weights.tensors import read_tensors
 from ccsr.weights.text import NEGATIVE, POSITIVE, encode_prompts
 
-_CLASSES: dict[str, Any] = {"unet": UNet2DConditionModel, "controlnet": LatentControlNet, "vae": AutoencoderKL}
 _LARGEST, _DEEPEST = 1e7, 100
 """Limits of a config's numbers, and of those that count layers; Stable Diffusion's largest are 1024 and 10."""
 _NAMED = 3
@@ -29,9 +27,9 @@ _NAMED = 3
 class Model:
     """Networks ready to evaluate (no gradients), and what belongs to them."""
 
-    unet: UNet2DConditionModel
-    controlnet: LatentControlNet
-    vae: AutoencoderKL
+    unet: Any
+    controlnet: Any
+    vae: Any
     scheduler_config: dict[str, Any]
     embeddings: dict[str, Tensor]
     """Any of empty, positive and negative: (1, tokens, width)."""
@@ -105,7 +103,7 @@ def load_network(
     Raises:
         WeightsError: the folder's files do not belong together.
     """
-    network = build(_CLASSES[part], folder / "config.json")
+    network = build(part, folder / "config.json")
     path = weights_file(folder)
 
     def convert(tensor: Tensor) -> Tensor:
@@ -115,11 +113,6 @@ def load_network(
     return fill(network, with_current_names(tensors) if part == "vae" else tensors, path)
 
 
-def network_classes() -> dict[str, Any]:
-    """The class of each network."""
-    return _CLASSES
-
-
 def fill(network: Any, tensors: Mapping[str, Tensor], path: Path) -> Any:
     """The network with these tensors in it, all that it has and no other; `path` is named where they do not fit."""
     _check_tensors({name: t.shape for name, t in network.state_dict().items()}, tensors, path)
@@ -127,13 +120,14 @@ def fill(network: Any, tensors: Mapping[str, Tensor], path: Path) -> Any:
     return network.eval().requires_grad_(False)
 
 
-def build(network: Any, path: Path) -> Any:
-    """A network of the class `network` by its config file, without memory for its tensors.
+def build(part: str, path: Path) -> Any:
+    """A network, `unet`, `controlnet` or `vae`, by its config file, without memory for its tensors.
 
     Raises:
         WeightsError: the file describes no such network, or one that nobody has.
     """
     config = {key: value for key, value in read_json(path).items() if key != "use_vae_encode_condition"}
+    network = network_class(part, config)
     # Some millions of layers would take for ever to make, without a byte of weights.
     if any(abs(n) > _LARGEST for n in _numbers(list(config.values()))) or any(
         n > _DEEPEST for key, value in config.items() if "layers" in key for n in _numbers([value])

@@ -1,11 +1,12 @@
 """Judging a model while it trains: fixed pairs through the sampler of inference, a few scores, a sheet of pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from ccsr.data.pairs import Pair, enlarge
@@ -14,7 +15,7 @@ from ccsr.method.sampler import NoiseSchedule, sample
 from ccsr.method.timesteps import nuts_trajectory
 from ccsr.metrics.features import SHIPPED, FeatureNetwork, load_features, perceptual_distance
 from ccsr.networks import codec
-from ccsr.training.loop import Evaluation
+from ccsr.training.loop import ValidationResult
 from ccsr.training.losses import Predict, to_ycbcr
 from ccsr.training.networks import ModelInTraining
 from ccsr.weights.tensors import read_tensors
@@ -26,7 +27,7 @@ _SMALLEST = 32
 def super_resolve(
     predict: Predict,
     schedule: NoiseSchedule,
-    vae: AutoencoderKL,
+    vae: Any,
     lq_up: Tensor,
     T: int,
     normal: Callable[[Sequence[int]], Tensor],
@@ -58,10 +59,75 @@ def psnr(a: Tensor, b: Tensor) -> float:
     return float(-10 * torch.log10(((a - b) ** 2).mean() + 1e-8))
 
 
+@dataclass(frozen=True)
+class Validation:
+    """What a model is judged on."""
+
+    pairs: Sequence[Pair]
+    """Degraded as the training pictures are."""
+    levels: Mapping[str, Sequence[Pair]] = field(default_factory=dict)
+    """The same pictures at each level of damage that was asked for, instead."""
+    sheet: int = 0
+    """How many of them are drawn."""
+
+
 @torch.no_grad()
 def judge(
+    networks: ModelInTraining, predict: Predict, validation: Validation, device: torch.device
+) -> ValidationResult | None:
+    """The level table where there are levels, else the scores of `judge_pairs`; None where there are no pictures."""
+    if not validation.levels:
+        return judge_pairs(networks, predict, validation.pairs, validation.sheet, device)
+    scores: dict[str, float] = {}
+    rows: list[Sequence[Tensor]] = []
+    for name, pairs in validation.levels.items():
+        found, seen = _judge_level(networks, predict, pairs, validation.sheet, device)
+        scores |= {f"{name}_{key}": value for key, value in found.items()}
+        rows += seen
+    return ValidationResult(scores, sheet_of(rows))
+
+
+def _judge_level(
     networks: ModelInTraining, predict: Predict, pairs: Sequence[Pair], sheet: int, device: torch.device
-) -> Evaluation | None:
+) -> tuple[dict[str, float], list[Sequence[Tensor]]]:
+    """Means over pictures of PSNR of Y, PSNR of CbCr and SqueezeNet distance: bicubic, codec alone, S1."""
+    fix, vae = FIXES[networks.color_fix], networks.vae
+    sums: dict[str, float] = {}
+    rows: list[Sequence[Tensor]] = []
+    for number, pair in enumerate(pairs):
+        gt = pair.gt.to(device)
+        up = enlarge(pair.lq.to(device), (gt.shape[-2], gt.shape[-1]))
+        generator = torch.Generator().manual_seed(number)
+
+        def normal(shape: Sequence[int], generator: torch.Generator = generator) -> Tensor:
+            return torch.randn(tuple(shape), generator=generator).to(device)
+
+        latent = super_resolve(predict, networks.schedule, vae, up, 1, normal)
+        input_latent = codec.draw_latent(vae, codec.encode(vae, up), None)
+        made = {
+            "bicubic": up,
+            "codec": fix(codec.decode(vae, input_latent), up).clamp(0, 1),
+            "s1": fix(codec.decode(vae, latent), up).clamp(0, 1),
+        }
+        truth = to_ycbcr(gt)
+        for name, picture in made.items():
+            seen = to_ycbcr(picture)
+            found = {
+                f"{name}_psnr": psnr(seen[:, :1], truth[:, :1]),
+                f"{name}_cbcr": psnr(seen[:, 1:], truth[:, 1:]),
+                f"{name}_distance": float(perceptual_distance(_eye(device), picture, gt)),
+            }
+            for key, value in found.items():
+                sums[key] = sums.get(key, 0.0) + value
+        if number < sheet:
+            rows.append([*made.values(), gt])
+    return {key: round(value / len(pairs), 4) for key, value in sums.items()}, rows
+
+
+@torch.no_grad()
+def judge_pairs(
+    networks: ModelInTraining, predict: Predict, pairs: Sequence[Pair], sheet: int, device: torch.device
+) -> ValidationResult | None:
     """PSNR of Y (bicubic, S1 without and with the colour fix, S2), of CbCr, and how far two seeds of S1 are apart.
 
     Also the distance of the shipped SqueezeNet (bicubic, S1; lower is better), which sees what PSNR punishes: detail
@@ -104,7 +170,7 @@ def judge(
             scores.setdefault(name, []).append(value)
         if number < sheet:
             rows.append([up, fixed, fixed2, gt])
-    return Evaluation({n: round(sum(v) / len(v), 4) for n, v in scores.items()}, sheet_of(rows))
+    return ValidationResult({n: round(sum(v) / len(v), 4) for n, v in scores.items()}, sheet_of(rows))
 
 
 def sheet_of(rows: Sequence[Sequence[Tensor]]) -> Tensor | None:

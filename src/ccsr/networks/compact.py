@@ -1,0 +1,206 @@
+"""nano's networks: plain stacks of convolutions at the latent's size, in the roles of VAE, UNet and ControlNet.
+
+They are called as the diffusers classes are that the published model is made of, so that one sampler, one pipeline and
+one trainer serve both. They have no norms: what a pixel becomes depends on its surroundings alone, not on the size or
+the contrast of the whole picture, so tiles need no shared statistics and flat areas are not stretched.
+"""
+
+from typing import Any
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+_TIME = 64
+"""Width of the embedding of the timestep."""
+_LOGVAR = -30.0
+"""Log-variance of a latent that has no spread; the least that the sampler distinguishes."""
+
+
+class CompactAutoencoder(ModelMixin, ConfigMixin):
+    """Latents that are linear in blocks of pixels, and a decoder that draws on top of what they say.
+
+    Pictures come pixel-unshuffled (`ccsr.networks.codec` does that), so `in_channels` is 3 times the block's pixels and
+    the latent has one position per block. The encoder is one matrix for all positions; its posterior has no spread.
+    The decoder adds to the matrix's inverse what a stack of convolutions makes of the latent and of the low-quality
+    picture, one pixel for each block, that it reads out of it.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        in_channels: int = 48,
+        latent_channels: int = 16,
+        block_out_channels: tuple[int, ...] = (64,),
+        decoder_layers: int = 32,
+        scaling_factor: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.encoder = nn.Conv2d(in_channels, latent_channels, 1)
+        self.decoder = CompactDecoder(in_channels, latent_channels, block_out_channels[0], decoder_layers)
+
+    def encode(self, x: Tensor) -> AutoencoderKLOutput:
+        """Posterior of (B, in_channels, h, w) in -1..1."""
+        mean = self.encoder(x)
+        moments = torch.cat([mean, torch.full_like(mean, _LOGVAR)], 1)
+        return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments, deterministic=True))
+
+    def decode(self, z: Tensor) -> DecoderOutput:
+        """(B, in_channels, h, w), nominally -1..1, of latents (B, latent_channels, h, w)."""
+        return DecoderOutput(sample=self.decoder(z))
+
+
+class CompactDecoder(nn.Module):
+    """`linear(z) + correction(lq) + trunk(lq, z)`, where `lq = read_lq(z)` is the picture at the latent's size.
+
+    The trunk is a super-resolution network of the kind of "Real-ESRGAN" (the compact one): convolutions with PReLU,
+    which predict the difference from the nearest enlargement of `lq`; `correction` starts as the difference of that
+    from the bicubic enlargement, which is what `linear` gives back for an enlarged picture.
+    """
+
+    def __init__(self, out_channels: int, latent_channels: int, width: int, layers: int) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(latent_channels, out_channels, 1)
+        self.read_lq = nn.Conv2d(latent_channels, 3, 3, padding=1, padding_mode="replicate")
+        self.correction = nn.Conv2d(3, out_channels, 5, padding=2, padding_mode="replicate", bias=False)
+        self.conv_in = nn.Conv2d(3 + latent_channels, width, 3, padding=1)
+        self.act_in = nn.PReLU(width)
+        pairs = ((nn.Conv2d(width, width, 3, padding=1), nn.PReLU(width)) for _ in range(layers))
+        self.trunk = nn.Sequential(*(layer for pair in pairs for layer in pair))
+        self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, latent_channels, h, w) to (B, out_channels, h, w)."""
+        lq = self.read_lq(z)
+        h = self.trunk(self.act_in(self.conv_in(torch.cat([lq, z], 1))))
+        out: Tensor = self.conv_out(h) + self.linear(z) + self.correction(lq)
+        return out
+
+
+class _Residual(nn.Module):
+    """`h + scale * (conv, SiLU, conv)`, the first convolution shifted by the timestep."""
+
+    SCALE = 0.2
+    """A stack of many starts near the identity, so it needs no norm to train."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.time = nn.Linear(_TIME, width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.time.weight)
+        nn.init.zeros_(self.time.bias)
+
+    def forward(self, h: Tensor, time: Tensor) -> Tensor:
+        x = self.conv1(h) + self.time(time)[:, :, None, None]
+        return torch.add(h, self.conv2(silu(x)), alpha=self.SCALE)
+
+
+class _Timed(ModelMixin, ConfigMixin):
+    """What both denoising networks share: the timestep's embedding and the residual blocks."""
+
+    def _make(self, in_channels: int, width: int, layers: int) -> None:
+        self.time_proj = Timesteps(_TIME, flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(_TIME, _TIME)
+        self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.blocks = nn.ModuleList(_Residual(width) for _ in range(layers))
+
+    def _time(self, t: int | float | Tensor, rows: int) -> Tensor:
+        """(rows, _TIME) for one index or one for each row."""
+        steps = torch.as_tensor(t, device=self.device).reshape(-1).expand(rows)
+        return silu(self.time_embedding(self.time_proj(steps).to(self.dtype)))
+
+
+class CompactUNet(_Timed):
+    """The denoiser: a stack of residual blocks, which returns the clean latent (prediction type `sample`).
+
+    Called as `UNet2DConditionModel`; the text embedding is not looked at. `down_block_additional_residuals` holds one
+    tensor that is added to the features before the first block, `mid_block_additional_residual` is added to the result.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        in_channels: int = 16,
+        block_out_channels: tuple[int, ...] = (64,),
+        layers: int = 8,
+        sample_size: int = 128,
+        cross_attention_dim: int = 1,
+    ) -> None:
+        super().__init__()
+        width = block_out_channels[0]
+        self._make(in_channels, width, layers)
+        self.conv_out = nn.Conv2d(width, in_channels, 3, padding=1)
+        nn.init.zeros_(self.conv_out.weight)
+        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: int | Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        down_block_additional_residuals: tuple[Tensor, ...] | None = None,
+        mid_block_additional_residual: Tensor | None = None,
+        return_dict: bool = False,
+    ) -> tuple[Tensor]:
+        """The estimate (B, C, h, w) of the clean latent."""
+        time = self._time(timestep, len(sample))
+        h = self.conv_in(sample)
+        for residual in down_block_additional_residuals or ():
+            h = h + residual
+        first = h
+        for block in self.blocks:
+            h = block(h, time)
+        out = self.conv_out(h + first)
+        return (out if mid_block_additional_residual is None else out + mid_block_additional_residual,)
+
+
+class CompactControlNet(_Timed):
+    """What the low-quality picture's latent tells the denoiser: features, and the latent that the estimate starts from.
+
+    Called as `ControlNetModel`. At first the start is the low-quality latent itself, so an untrained pair of networks
+    gives back its input.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        in_channels: int = 16,
+        block_out_channels: tuple[int, ...] = (64,),
+        layers: int = 4,
+        use_vae_encode_condition: bool = True,
+    ) -> None:
+        super().__init__()
+        width = block_out_channels[0]
+        self._make(in_channels, width, layers)
+        self.condition_conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.features_out = nn.Conv2d(width, width, 1)
+        self.start_out = nn.Conv2d(in_channels, in_channels, 1)
+        with torch.no_grad():
+            self.start_out.weight.copy_(torch.eye(in_channels)[:, :, None, None])
+            self.start_out.bias.zero_()  # type: ignore[union-attr]
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: int | Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        controlnet_cond: Tensor | None = None,
+        return_dict: bool = False,
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Residuals of the denoiser: its features', (B, width, h, w), and the result's, (B, C, h, w)."""
+        time = self._time(timestep, len(sample))
+        h = self.conv_in(sample) + self.condition_conv_in(controlnet_cond)
+        for block in self.blocks:
+            h = block(h, time)
+        return (self.features_out(h),), self.start_out(controlnet_cond)
+
+    @classmethod
+    def for_unet(cls, unet: Any) -> "CompactControlNet":
+        """A control network of the width of `unet`, from random weights: it shares none of its layers."""
+        return cls(unet.config.in_channels, tuple(unet.config.block_out_channels))

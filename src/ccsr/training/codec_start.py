@@ -1,0 +1,168 @@
+"""Where nano's codec starts: what algebra gives from pictures, and the trunk of a trained super-resolution network.
+
+Gradients find the principal components of a block of pixels only after thousands of steps; a matrix has them at once.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, pad, pixel_unshuffle, unfold
+
+from ccsr.data.pairs import Pair, enlarge
+from ccsr.errors import WeightsError
+from ccsr.networks import CompactAutoencoder
+from ccsr.networks.codec import shuffle_factor
+
+_HALF_PRECISION = 0x01306B47
+"""What an ncnn file has before weights in float16; 0 stands there before float32."""
+_LEAST_SQUARES_NOISE = 4.0 / 255
+"""Standard deviation of the noise in the pictures that `read_lq` is fitted on: it is not to sharpen."""
+
+
+@torch.no_grad()
+def start_codec(vae: CompactAutoencoder, pairs: Sequence[Pair], trunk: str | None) -> None:
+    """Set the codec's weights: principal components of the good pictures' blocks, whitened, and their inverse.
+
+    The low-quality picture is read out of the latent by the 3x3 convolution that does so best. `trunk` names, without
+    the ending, ncnn files (`.param`, `.bin`) of a compact super-resolution network of this decoder's shape; without it
+    the convolutions keep their random weights, and the last one is zero: then the decoder only inverts the encoder.
+
+    Raises:
+        WeightsError: the files of `trunk` cannot be read, or hold a network of another shape.
+    """
+    factor, decoder = shuffle_factor(vae), vae.decoder
+    blocks = torch.cat([pixel_unshuffle(p.gt, factor).movedim(1, -1).flatten(0, -2) for p in pairs]).double()
+    mean = blocks.mean(0)
+    variance, basis = torch.linalg.eigh(torch.cov((blocks - mean).T))
+    count = vae.config.latent_channels
+    basis = basis.flip(1)[:, :count]
+    # A sign of its own for each component, so that every machine gets the same codec.
+    basis = basis * torch.sign(basis.gather(0, basis.abs().argmax(0, keepdim=True)))
+    deviation = variance.flip(0)[:count].clamp(min=1e-12).sqrt()
+    # The codec hands over pictures in -1..1; the components are those of 0..1.
+    _set(vae.encoder, basis.T / deviation[:, None] / 2, (0.5 - mean) @ basis / deviation)
+    _set(decoder.linear, 2 * basis * deviation, 2 * mean - 1)
+    _fit_read_lq(vae, pairs, factor)
+    if trunk is None:
+        nn.init.zeros_(decoder.correction.weight)
+        nn.init.zeros_(decoder.conv_out.weight)
+        nn.init.zeros_(decoder.conv_out.bias)  # type: ignore[arg-type]
+    else:
+        decoder.correction.weight.copy_(2 * (_nearest(factor) - _bicubic(factor)))
+        _start_trunk(vae, trunk)
+
+
+def _set(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
+    conv.weight.copy_(weight.view_as(conv.weight))
+    assert conv.bias is not None  # noqa: S101 -- for the type checker
+    conv.bias.copy_(bias)
+
+
+def _nearest(factor: int) -> Tensor:
+    """The nearest enlargement as a 5x5 convolution onto pixel-shuffled channels, (3 * factor ** 2, 3, 5, 5)."""
+    weight = torch.zeros(3, factor**2, 3, 5, 5)
+    for channel in range(3):
+        weight[channel, :, channel, 2, 2] = 1
+    return weight.flatten(0, 1)
+
+
+def _bicubic(factor: int) -> Tensor:
+    """The bicubic enlargement likewise: what single bright pixels become."""
+    picture = torch.zeros(1, 1, 9, 9)
+    picture[..., 4, 4] = 1
+    spread = interpolate(picture, (9 * factor, 9 * factor), mode="bicubic", antialias=True)
+    # Block (4 - d) holds what the pixel at a distance of d adds to it.
+    response = pixel_unshuffle(spread, factor)[0, :, 2:7, 2:7].flip(1, 2)
+    weight = torch.zeros(3, factor**2, 3, 5, 5)
+    for channel in range(3):
+        weight[channel, :, channel] = response
+    return weight.flatten(0, 1)
+
+
+def _fit_read_lq(vae: CompactAutoencoder, pairs: Sequence[Pair], factor: int) -> None:
+    conv, generator = vae.decoder.read_lq, torch.Generator().manual_seed(0)
+    rows, targets = [], []
+    for pair in pairs:
+        size = (pair.gt.shape[-2] // factor, pair.gt.shape[-1] // factor)
+        lq = interpolate(pair.gt, size, mode="bicubic", antialias=True)
+        lq = (lq + _LEAST_SQUARES_NOISE * torch.randn(lq.shape, generator=generator)).clamp(0, 1)
+        up = enlarge(lq, (size[0] * factor, size[1] * factor))
+        z = vae.encoder(pixel_unshuffle(2 * up - 1, factor))
+        seen = unfold(pad(z, (1,) * 4, mode="replicate"), 3).movedim(1, -1).flatten(0, 1)
+        rows.append(torch.cat([seen, torch.ones(len(seen), 1)], 1).double())
+        targets.append(lq.movedim(1, -1).flatten(0, 2).double())
+    a, b = torch.cat(rows), torch.cat(targets)
+    solution = torch.linalg.solve(a.T @ a + 1e-3 * torch.eye(a.shape[1], dtype=a.dtype), a.T @ b)
+    _set(conv, solution[:-1].T, solution[-1])
+
+
+def _start_trunk(vae: CompactAutoencoder, stem: str) -> None:
+    decoder = vae.decoder
+    layers = read_compact(stem)
+    trunk = list(decoder.trunk)
+    convs: list[Any] = [decoder.conv_in, *trunk[0::2], decoder.conv_out]
+    acts: list[Any] = [decoder.act_in, *trunk[1::2]]
+    # The first one sees the latent beside the picture, at first without weight.
+    wanted = [(c.out_channels, 3 if c is decoder.conv_in else c.in_channels, 3, 3) for c in convs]
+    if [tuple(weight.shape) for weight, _, _ in layers] != wanted:
+        raise WeightsError(
+            f"holds {len(layers)} convolutions of another shape than the decoder's {len(convs)}", path=f"{stem}.param"
+        )
+    for conv, (weight, bias, _) in zip(convs, layers, strict=True):
+        last = conv is decoder.conv_out
+        full = torch.zeros_like(conv.weight)
+        full[:, : weight.shape[1]] = weight
+        _set(conv, full * (2 if last else 1), bias * (2 if last else 1))
+    for act, (_, _, slopes) in zip(acts, layers[:-1], strict=True):
+        if slopes is None:
+            raise WeightsError("a convolution has no PReLU behind it", path=f"{stem}.param")
+        act.weight.copy_(slopes)
+
+
+def read_compact(stem: str) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+    """Weight (out, in, k, k), bias and PReLU slopes (None: no PReLU) of each convolution in ncnn's two files.
+
+    The text file lists the layers; the other holds, in their order, for a convolution four bytes of flag, its weights
+    in float16 or float32, padded to four bytes, and its bias in float32, and for a PReLU its slopes.
+
+    Raises:
+        WeightsError: there are no such files, or they are not of this kind.
+    """
+    try:
+        lines = Path(f"{stem}.param").read_text(encoding="utf-8").splitlines()[2:]
+        raw = Path(f"{stem}.bin").read_bytes()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(
+            f"cannot be read: {error}", path=stem, hint="model.trunk is a path without .param"
+        ) from error
+    layers: list[tuple[Tensor, Tensor, Tensor | None]] = []
+    at = 0
+
+    def take(count: int, kind: type[np.floating]) -> Tensor:
+        nonlocal at
+        values = np.frombuffer(raw, kind, count, at).astype(np.float32)
+        at += (values.size * np.dtype(kind).itemsize + 3) // 4 * 4
+        return torch.from_numpy(values)
+
+    try:
+        for line in lines:
+            kind, *words = line.split()
+            numbers = {int(k): v for k, _, v in (word.partition("=") for word in words) if k.isdigit() and v}
+            if kind == "Convolution":
+                outputs, side, total = int(numbers[0]), int(numbers.get(1, "3")), int(numbers[6])
+                half = int.from_bytes(raw[at : at + 4], "little") == _HALF_PRECISION
+                at += 4
+                weight = take(total, np.float16 if half else np.float32).view(outputs, -1, side, side)
+                layers.append((weight, take(outputs, np.float32), None))
+            elif kind == "PReLU":
+                weight, bias, _ = layers[-1]
+                layers[-1] = (weight, bias, take(int(numbers[0]), np.float32))
+    except (ValueError, KeyError, IndexError, RuntimeError) as error:
+        raise WeightsError(f"is no network of convolutions and PReLU: {error}", path=f"{stem}.param") from error
+    if at != len(raw):
+        raise WeightsError(f"has {len(raw)} bytes where its layers take {at}", path=f"{stem}.bin")
+    return layers

@@ -1,0 +1,162 @@
+"""nano's networks: what they are before any training, and that a pixel depends on its surroundings alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+from torch import Tensor
+
+from ccsr.data.pairs import Pair, enlarge
+from ccsr.errors import WeightsError
+from ccsr.networks import NANO, CompactAutoencoder, codec, denoise, make_network
+from ccsr.training.codec_start import read_compact, start_codec
+from ccsr.training.losses import to_ycbcr
+
+PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
+
+
+def _photo(name: str) -> Tensor:
+    """(1, 3, 256, 256) in 0..1."""
+    picture = np.asarray(getattr(data, name)())[40:296, 60:316, :3]
+    return torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
+
+
+def _psnr(a: Tensor, b: Tensor) -> float:
+    return float(-10 * torch.log10(((a - b) ** 2).mean()))
+
+
+@pytest.fixture(scope="module")
+def vae() -> CompactAutoencoder:
+    made: CompactAutoencoder = make_network("vae", NANO)
+    start_codec(made, [Pair(_photo(name), _photo(name), ()) for name in PHOTOS], None)
+    return made.eval()
+
+
+@torch.no_grad()
+def test_principal_components_give_clean_photos_back(vae: CompactAutoencoder) -> None:
+    """40 dB of luma and 41.5 of chroma: what a codec must reach before any training."""
+    found = []
+    for name in PHOTOS:
+        moments = codec.encode(vae, _photo(name))
+        back = codec.decode(vae, codec.draw_latent(vae, moments, torch.randn_like(moments.mean)))
+        ours, truth = to_ycbcr(back.clamp(0, 1)), to_ycbcr(_photo(name))
+        found.append((_psnr(ours[:, :1], truth[:, :1]), _psnr(ours[:, 1:], truth[:, 1:])))
+    luma, chroma = np.mean(found, 0)
+    assert luma >= 40
+    assert chroma >= 41.5
+
+
+@torch.no_grad()
+def test_latents_are_white(vae: CompactAutoencoder) -> None:
+    latents = torch.cat([codec.encode(vae, _photo(name)).mean for name in PHOTOS])
+    flat = latents.movedim(1, 0).flatten(1)
+    torch.testing.assert_close(torch.cov(flat), torch.eye(16), atol=2e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_the_low_quality_picture_is_read_out(vae: CompactAutoencoder) -> None:
+    lq = torch.nn.functional.avg_pool2d(_photo(PHOTOS[-1]), 4)
+    read = vae.decoder.read_lq(codec.encode(vae, enlarge(lq, (256, 256))).mean)
+    assert _psnr(read, lq) >= 45
+
+
+@torch.no_grad()
+def test_smooth_pictures_have_no_lattice(vae: CompactAutoencoder) -> None:
+    """A ramp comes back as a ramp: no period of the codec's blocks."""
+    ramp = (torch.linspace(0.2, 0.8, 64) + torch.linspace(-0.1, 0.1, 64)[:, None]).expand(1, 3, 64, 64)
+    back = codec.decode(vae, codec.draw_latent(vae, codec.encode(vae, ramp), None))
+    assert float((back - ramp).abs().max()) < 1 / 255
+
+
+@torch.no_grad()
+def test_untrained_denoisers_give_the_input_back() -> None:
+    unet, controlnet = (make_network(part, NANO) for part in ("unet", "controlnet"))
+    z_t, z_lq = torch.randn(2, 2, 16, 12, 9)
+    for t in (999, torch.tensor([3, 700])):
+        torch.testing.assert_close(denoise(unet, controlnet, z_t, t, z_lq, torch.zeros(1, 1, 1)), z_lq)
+
+
+@torch.no_grad()
+def test_the_timestep_counts_for_each_row() -> None:
+    torch.manual_seed(0)
+    unet, controlnet = (make_network(part, NANO) for part in ("unet", "controlnet"))
+    for network in (unet, controlnet):
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    z_t, z_lq = torch.randn(2, 2, 16, 8, 8)
+    prompt = torch.zeros(1, 1, 1)
+    both = denoise(unet, controlnet, z_t, torch.tensor([3, 700]), z_lq, prompt)
+    for row, t in enumerate((3, 700)):
+        alone = denoise(unet, controlnet, z_t[row : row + 1], t, z_lq[row : row + 1], prompt)
+        torch.testing.assert_close(both[row : row + 1], alone, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(both[:1], denoise(unet, controlnet, z_t[:1], 700, z_lq[:1], prompt), atol=1e-3)
+
+
+def _write_ncnn(stem: Path, vae: CompactAutoencoder, half: bool) -> dict[str, Tensor]:
+    """A trunk of random weights in ncnn's two files."""
+    generator = np.random.default_rng(0)
+    widths = [(64, 3), *[(64, 64)] * vae.config.decoder_layers, (48, 64)]
+    lines, raw = ["7767517", "1 1"], b""
+    for i, (outputs, inputs) in enumerate(widths):
+        weight = generator.standard_normal((outputs, inputs, 3, 3)).astype(np.float16 if half else np.float32)
+        bias = generator.standard_normal(outputs).astype(np.float32)
+        raw += (0x01306B47 if half else 0).to_bytes(4, "little") + weight.tobytes() + bias.tobytes()
+        lines.append(f"Convolution c{i} 1 1 a b 0={outputs} 1=3 4=1 5=1 6={weight.size}")
+        if i + 1 < len(widths):
+            raw += generator.random(outputs).astype(np.float32).tobytes()
+            lines.append(f"PReLU p{i} 1 1 b c 0={outputs}")
+    stem.with_suffix(".param").write_text("\n".join(lines))
+    stem.with_suffix(".bin").write_bytes(raw)
+    return {"last": torch.from_numpy(weight.astype(np.float32)), "bias": torch.from_numpy(bias)}
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_a_trunk_begins_with_what_the_files_hold(half: bool, tmp_path: Path) -> None:
+    vae: CompactAutoencoder = make_network("vae", NANO)
+    wrote = _write_ncnn(tmp_path / "trunk", vae, half)
+    start_codec(vae, [Pair(_photo("coffee"), _photo("coffee"), ())], str(tmp_path / "trunk"))
+    torch.testing.assert_close(vae.decoder.conv_out.weight, 2 * wrote["last"])
+    assert not vae.decoder.conv_in.weight[:, 3:].any()
+    assert float(vae.decoder.conv_in.weight[:, :3].detach().std()) == pytest.approx(1, abs=0.1)
+
+
+def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
+    vae: CompactAutoencoder = make_network("vae", NANO)
+    stem = tmp_path / "trunk"
+    with pytest.raises(WeightsError, match="trunk: cannot be read"):
+        read_compact(str(stem))
+    _write_ncnn(stem, vae, True)
+    stem.with_suffix(".bin").write_bytes(stem.with_suffix(".bin").read_bytes() + b"more")
+    with pytest.raises(WeightsError, match=r"trunk\.bin: has \d+ bytes where its layers take"):
+        read_compact(str(stem))
+    stem.with_suffix(".bin").write_bytes(b"short")
+    with pytest.raises(WeightsError, match=r"trunk\.param: is no network of convolutions"):
+        read_compact(str(stem))
+    stem.with_suffix(".param").write_text("7767517\n1 1\n")
+    stem.with_suffix(".bin").write_bytes(b"")
+    with pytest.raises(WeightsError, match="holds 0 convolutions of another shape than the decoder's 34"):
+        start_codec(vae, [Pair(_photo("coffee"), _photo("coffee"), ())], str(stem))
+
+
+PEER = Path(__file__).parents[3] / "shared" / "data" / "peers" / "realesr-general-x4v3"
+
+
+@pytest.mark.skipif(not PEER.with_suffix(".bin").exists(), reason="the peer's weights are not here")
+@torch.no_grad()
+def test_a_real_trunk_computes_as_ncnn_does() -> None:
+    pytest.importorskip("ncnn")
+    from ccsr.compare.worker import ncnn_net
+
+    lq = (torch.nn.functional.avg_pool2d(_photo("astronaut"), 4) * 255).round() / 255
+    net, _ = ncnn_net({"param": f"{PEER}.param", "weights": f"{PEER}.bin", "threads": 1})
+    theirs = np.asarray(net((lq[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), 256, 256))
+    vae: CompactAutoencoder = make_network("vae", NANO)
+    start_codec(vae, [Pair(_photo("astronaut"), lq, ())], str(PEER))
+    decoder = vae.decoder
+    seen = torch.cat([lq, torch.zeros(1, 16, 64, 64)], 1)
+    trunk = decoder.conv_out(decoder.trunk(decoder.act_in(decoder.conv_in(seen)))) / 2
+    ours = torch.nn.functional.pixel_shuffle(trunk, 4) + torch.nn.functional.interpolate(lq, scale_factor=4)
+    ours = (ours.clamp(0, 1) * 255).round()[0].permute(1, 2, 0).numpy()
+    assert np.abs(ours - theirs.astype(np.float32).clip(0, 255).round()).max() <= 1
