@@ -1,25 +1,36 @@
-"""Shared by all tests: two threads for torch, and the way to the optional shared data."""
+"""Shared by all tests: how torch uses threads, and the way to the optional shared data."""
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# One thread where a test does not ask for more, and none that keeps a core busy while it waits for another: on a
+# machine that others use, too, most of the time would go there. Programs that tests start inherit both.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A shell has what it starts in the background ignore Ctrl-C, and the programs that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+with suppress(ImportError):  # which the environment of the learned metrics does not have
+    from hypothesis import HealthCheck, settings
+
+    # How long an example takes is the machine's matter.
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
 
 GOLDEN = Path(__file__).parent / "golden" / "parity"
 SHARED = Path(__file__).parents[2] / "shared"
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _few_threads() -> None:
+def _one_thread() -> None:
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

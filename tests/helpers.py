@@ -1,7 +1,10 @@
 """What several test files need: a whole model that is tiny, and pictures on disk."""
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -67,3 +70,19 @@ def program(*words: str, limit: str = "") -> list[str]:
     source = str(Path(__file__).parents[1] / "src")
     code = f"import sys; sys.path.insert(0, {source!r}); {limit}\nfrom ccsr.cli.main import main; sys.exit(main())"
     return [sys.executable, "-c", code, *words]
+
+
+def interrupted(*words: str, **how: Any) -> tuple[int, str]:
+    """Exit code and stderr of `ccsr upscale` with these words and a Ctrl-C after its first result.
+
+    It cannot be done before that, however late this process comes to send it: its pipe holds a few lines of JSON, and
+    nobody reads on.
+    """
+    command = program("upscale", *words, "--json")
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "pipesize": 4096}
+    process = subprocess.Popen(command, text=True, **pipes, **how)
+    assert process.stdout is not None
+    assert '"status": "done"' in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    return process.returncode, err

@@ -406,6 +406,76 @@ def test_a_run_stopped_between_the_result_and_its_line_goes_on(tmp_path: Path, d
     assert counts(desk.run(tmp_path / "in")) == (1, 0, 0)
 
 
+def test_a_run_stopped_at_other_options_does_not_make_its_file_ours(tmp_path: Path, desk: Desk) -> None:
+    """One that another run left half done while this one was at others: its line is of another result."""
+    for n in range(8):
+        write_picture(tmp_path / "in" / f"{n}.png", seed=n)
+    desk.run(tmp_path / "in", seed=1)
+    theirs = tmp_path / "in_x4" / "7.png"
+    left = theirs.read_bytes()
+    for n in range(8):
+        (tmp_path / "in_x4" / f"{n}.png").unlink()
+    with sqlite3.connect(tmp_path / "in_x4" / JOURNAL_NAME) as connection:
+        connection.execute("UPDATE results SET state = 'started'")
+
+    def appear(call: int) -> None:
+        if call == 1:
+            theirs.write_bytes(left)
+
+    desk.pipeline = PillowPipeline(appear)
+    assert counts(desk.run(tmp_path / "in", seed=2)) == (7, 0, 1)
+    assert theirs.read_bytes() == left
+    desk.pipeline = PillowPipeline()
+    assert counts(desk.run(tmp_path / "in", seed=1)) == (1, 0, 7), "the run that was stopped goes on with its own"
+
+
+@pytest.mark.parametrize("output", [None, "out"], ids=["beside its input", "in a folder of results"])
+def test_a_file_that_appears_while_others_are_made_is_left_alone(
+    tmp_path: Path, desk: Desk, output: str | None
+) -> None:
+    pictures = [write_picture(tmp_path / f"{n}.png", seed=n) for n in range(8)]
+    appearing = tmp_path / output / "7.png" if output else tmp_path / "7_x4.png"
+
+    def appear(call: int) -> None:
+        if call == 1:
+            appearing.write_bytes(b"the user's own")
+
+    desk.pipeline = PillowPipeline(appear)
+    assert counts(desk.run(*pictures, output=tmp_path / output if output else None)) == (7, 0, 1)
+    assert appearing.read_bytes() == b"the user's own"
+    assert desk.records[7].error == (
+        f"{pictures[7]}: {appearing} exists, and not from this input with these options and weights"
+        " (--overwrite replaces it)"
+    )
+
+
+def test_a_result_is_in_its_journal_before_the_next_is_written(
+    tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a kill costs one result at most, however many are waiting to be written."""
+    save = images.save
+    waiting, unknown = threading.Event(), list[str]()
+
+    def looking(picture: images.Picture, path: Path, **how: object) -> None:
+        waiting.wait()  # until more than one is made
+        with sqlite3.connect(tmp_path / "in_x4" / JOURNAL_NAME) as connection:
+            known = dict(connection.execute("SELECT output, state FROM results"))
+        there = [p.name for p in path.parent.glob("*.png") if p != path]
+        unknown.extend(name for name in there if known[name] != "done")
+        save(picture, path, **how)  # type: ignore[arg-type]
+
+    def made(call: int) -> None:
+        if call == 3:
+            waiting.set()
+
+    monkeypatch.setattr(images, "save", looking)
+    desk.pipeline = PillowPipeline(made)
+    for n in range(20):
+        write_picture(tmp_path / "in" / f"{n:02d}.png", seed=n)
+    assert counts(desk.run(tmp_path / "in")) == (20, 0, 0)
+    assert unknown == []
+
+
 def test_samples_differ_and_lie_in_folders_of_their_own(tmp_path: Path, desk: Desk) -> None:
     write_picture(tmp_path / "in" / "sub" / "a.png")
     desk.run(tmp_path / "in", samples=2)
@@ -553,7 +623,7 @@ def test_small_pictures_are_computed_side_by_side_and_told_in_order(tmp_path: Pa
     def meet(call: int) -> None:
         # Nobody goes on until four are at work; the fifth and later do not wait.
         if call <= 4:
-            together.wait(60)
+            together.wait(600)
         if call == 6:
             raise MemoryError
 

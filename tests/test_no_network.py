@@ -1,7 +1,6 @@
 """The main path needs no network: it runs to its end with every contact refused, and where it can be, without any."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ccsr.cli.main import main
 from helpers import program, write_picture
 
 # One of the libraries looks whether there is IPv6 as it is imported, by a socket that it binds: contact is refused.
@@ -45,16 +45,18 @@ def test_the_main_path_contacts_nobody(desk: Path, words: list[str]) -> None:
         assert json.loads(done.stdout.splitlines()[0])["status"] == "done"
 
 
-def test_a_log_holds_names_and_reasons_but_no_picture_and_no_token(desk: Path, tiny: str) -> None:
+def test_a_log_holds_names_and_reasons_but_no_picture_and_no_token(
+    desk: Path, tiny: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """All that the program can say (-v and --json), with a token around and a picture whose bytes would be noticed."""
     notes = PngInfo()
     notes.add_text("Comment", "secret-of-the-picture")
     Image.new("RGB", (16, 12), (1, 2, 3)).save("photo.png", pnginfo=notes)
     Path("broken.png").write_bytes(Path("photo.png").read_bytes()[:-40])
-    environment = {**os.environ, "HF_TOKEN": "hf_secrettoken", "CCSR_TOKEN": "secrettoken"}
+    monkeypatch.setenv("HF_TOKEN", "hf_secrettoken")
+    monkeypatch.setenv("CCSR_TOKEN", "secrettoken")
     words = ["upscale", "photo.png", "broken.png", "-o", "out", "-m", tiny, "-v", "--json", "--threads", "1"]
-    done = subprocess.run(program(*words), capture_output=True, text=True, env=environment)
-    said = done.stdout + done.stderr
-    assert done.returncode == 1
+    assert main(words) == 1
+    said = "".join(capfd.readouterr())
     assert "broken.png" in said
     assert "secret" not in said

@@ -1,5 +1,7 @@
 """The pipeline around the method, on a tiny model with random weights."""
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -100,10 +102,43 @@ def test_intermediates_end_in_the_result(pipe: CCSRPipeline) -> None:
 
 def test_tiles_of_one_picture_agree_with_the_whole(pipe: CCSRPipeline) -> None:
     photo = _photo(80, 64)
-    whole = pipe(photo, tile="none", vae_tile="none", output_type="np").images[0]
-    tiled = pipe(photo, tile=128, vae_tile=128, output_type="np").images[0]
+    whole = pipe(photo, tile="none", vae_tile="none", threads=1, output_type="np").images[0]
+    tiled = pipe(photo, tile=128, vae_tile=128, threads=1, output_type="np").images[0]
     error = ((whole - tiled) ** 2).mean()
     assert -10 * np.log10(error) > 35
+
+
+def test_two_tiled_pictures_take_turns(pipe: CCSRPipeline) -> None:
+    """The statistics that tiles share are kept in the networks, which therefore work on one tiled picture at a time."""
+    options = UpscaleOptions.from_mapping({"tile": 64, "vae_tile": 64, "threads": 1, "dtype": "fp32"})
+    pictures = [_photo(32, 24), _photo(32, 24) ** 3]
+    plan = make_plan(32, 24, options, pipe.description)
+    alone = [pipe.upscale(picture, options, plan).sr for picture in pictures]
+    heard: list[int] = []
+
+    def listen(number: int) -> Callable[[int, int, str], None]:
+        def on_progress(done: int, total: int, stage: str) -> None:
+            heard.append(number)
+            if heard == [0]:
+                other.start()
+                # Time enough for the other to begin. Where it may not, nothing but time is lost.
+                began.wait(1)
+            elif number == 1:
+                began.set()
+
+        return on_progress
+
+    began, results = threading.Event(), {}
+
+    def run(number: int) -> None:
+        results[number] = pipe.upscale(pictures[number], options, plan, on_progress=listen(number)).sr
+
+    other = threading.Thread(target=run, args=(1,))
+    run(0)
+    other.join()
+    assert heard == sorted(heard)
+    for number in (0, 1):
+        np.testing.assert_array_equal(results[number], alone[number])
 
 
 def test_compat_changes_the_result_and_takes_whole_scales(pipe: CCSRPipeline) -> None:
@@ -156,6 +191,20 @@ def test_bf16_is_close(pipe: CCSRPipeline, tiny: str) -> None:
     exact = pipe(_photo(), dtype="fp32", output_type="np").images[0]
     rounded = other(_photo(), dtype="bf16", output_type="np").images[0]
     assert 0 < np.abs(exact - rounded).mean() < 0.02
+
+
+def test_guided_rows_have_draws_of_their_own_as_published(tiny: str) -> None:
+    """With one text for both rows, guidance does something only if the rows differ in what they drew of the input."""
+    guided = CCSRPipeline.from_pretrained(tiny)
+    guided.set_progress_bar_config(disable=True)
+    guided.embeddings = {**guided.embeddings, "negative": guided.embeddings["positive"]}
+    with torch.no_grad():
+        for parameter in guided.controlnet.parameters():  # a fresh ControlNet ends in zeros
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    for compat, differs in (("none", False), ("v2", True)):
+        options = {"dtype": "fp32", "output_type": "np", "steps": 2, "compat": compat, "min_size": 32}
+        few, many = (guided(_photo(), guidance=guidance, **options).images[0] for guidance in (2.0, 6.0))
+        assert (np.abs(few - many).mean() > 1e-3) == differs
 
 
 def test_the_first_version_runs(pipe: CCSRPipeline) -> None:

@@ -8,8 +8,6 @@ import pytest
 
 from ccsr.cli.main import COMMANDS, main
 
-NANO = Path(__file__).parents[2] / "src" / "ccsr" / "models" / "nano" / "model_index.json"
-
 
 @pytest.mark.parametrize(
     ("line", "message"),
@@ -51,7 +49,6 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     assert captured.out == ""
 
 
-@pytest.mark.skipif(not NANO.is_file(), reason="the embedded model is not built yet")
 @pytest.mark.parametrize("line", ["upscale a.png -m nanno", "models info nanno", "models verify nanno"])
 def test_a_misspelt_model_names_the_nearest(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(line.split()) == 2

@@ -7,8 +7,6 @@ import pytest
 
 from ccsr.cli.main import main
 
-NANO = Path(__file__).parents[2] / "src" / "ccsr" / "models" / "nano" / "model_index.json"
-
 
 def test_info_tells_source_and_licence(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "info", tiny]) == 0
@@ -39,7 +37,6 @@ def test_pack_keeps_what_is_not_said_anew_and_verify_finds_a_changed_file(
     assert main(["models", "pack", tiny, "-o", "packed"]) == 2
 
 
-@pytest.mark.skipif(not NANO.is_file(), reason="the embedded model is not built yet")
 def test_list_names_the_embedded_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list", "--json"]) == 0
     assert "nano" in [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()]

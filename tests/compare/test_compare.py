@@ -3,9 +3,11 @@
 import csv
 import json
 import re
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from ccsr.cli.main import main
 from ccsr.metrics import psnr
 from ccsr.stability import gstd
 from helpers import write_picture
+
+from .conftest import write_test_set
 
 CONFIG = """
 title: Three pictures
@@ -37,15 +41,37 @@ methods:
 """
 
 
-@pytest.fixture
-def home(test_set: Path, tmp_path: Path, tiny: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+def write_home(home: Path, tiny: str) -> Path:
     """The folder that a person stands in: a test set, finished results of two of its pictures, a configuration."""
+    write_test_set(home / "set")
     for run in range(2):
         for name in ("a", "b"):
-            write_picture(tmp_path / "finished" / f"sample{run:02d}" / f"{name}_x4.png", 48, 32, seed=10 + run)
-    (tmp_path / "compare.yaml").write_text(CONFIG.format(tiny=tiny), encoding="utf-8")
+            write_picture(home / "finished" / f"sample{run:02d}" / f"{name}_x4.png", 48, 32, seed=10 + run)
+    (home / "compare.yaml").write_text(CONFIG.format(tiny=tiny), encoding="utf-8")
+    return home
+
+
+@pytest.fixture
+def home(tmp_path: Path, tiny: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return write_home(tmp_path, tiny)
+
+
+class Done(NamedTuple):
+    """A comparison that was made once, for all tests that look at what comes of it."""
+
+    home: Path
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, tiny: str) -> Done:
+    home, out, err = write_home(tmp_path_factory.mktemp("compared"), tiny), StringIO(), StringIO()
+    with chdir(home), redirect_stdout(out), redirect_stderr(err):
+        code = compared()
+    return Done(home, code, out.getvalue(), err.getvalue())
 
 
 def compared(*words: str) -> int:
@@ -63,9 +89,9 @@ class _Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_from_configuration_to_report(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert compared() == 1  # one method is broken
-    out, err = capsys.readouterr()
+def test_from_configuration_to_report(done: Done) -> None:
+    home, code, out, err = done
+    assert code == 1  # one method is broken
     assert "error: broken: nothing.param: there is no such file" in err.replace(f"{home}/", "")
     assert "finished[" in out
     assert "2 of 3" in out
@@ -98,7 +124,7 @@ def test_from_configuration_to_report(home: Path, capsys: pytest.CaptureFixture[
     ours = methods["tiny S1"]
     assert (ours["runs"], ours["steps"], ours["pictures"]) == (2, 1, 3)
     assert ours["parameters"] > 1000
-    assert 0 < ours["seconds"]["each"] < 60
+    assert ours["seconds"]["each"] > 0
     assert ours["seconds"]["load"] > 0
     assert ours["metrics"]["lstd"]["mean"] == pytest.approx(np.mean([ours["per_image"][n]["lstd"] for n in "abc"]))
     assert ours["paper"]["values"]["PSNR"] == {"mean": 25.97, "gstd": 0.1976, "note": None}
@@ -108,8 +134,8 @@ def test_from_configuration_to_report(home: Path, capsys: pytest.CaptureFixture[
         assert 5e6 < methods["bicubic"]["peak_bytes"] < 100e6
 
 
-def test_forms_agree(home: Path) -> None:
-    compared("-q")
+def test_forms_agree(done: Done) -> None:
+    home = done.home
     markdown = (home / "out" / "table.md").read_text()
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len({row.replace("\\|", "").count("|") for row in rows}) == 1
@@ -137,9 +163,8 @@ def test_forms_agree(home: Path) -> None:
     assert not re.search(r"(?<!\\)[%&#_](?!.*\\\\)", "".join(x for x in latex.splitlines() if x.startswith("bicubic")))
 
 
-def test_the_report_asks_the_network_for_nothing(home: Path) -> None:
-    compared("-q")
-    text = (home / "out" / "report.html").read_text(encoding="utf-8")
+def test_the_report_asks_the_network_for_nothing(done: Done) -> None:
+    text = (done.home / "out" / "report.html").read_text(encoding="utf-8")
     page = _Page()
     page.feed(text)
     addresses = [attrs[key] for _, attrs in page.tags for key in ("src", "href") if attrs.get(key)]
@@ -154,8 +179,9 @@ def test_the_report_asks_the_network_for_nothing(home: Path) -> None:
     assert text.count("stability map of") == 4
 
 
-def test_what_is_done_is_not_done_again(home: Path) -> None:
-    compared("-q")
+def test_what_is_done_is_not_done_again(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = done.home
+    monkeypatch.chdir(home)
     dates = {path: path.stat().st_mtime_ns for path in (home / "out" / "methods").rglob("*.png")}
     cost = json.loads((home / "out" / "comparison.json").read_text())["methods"][0]["seconds"]
     # A picture of each is lost, as if the first call had been stopped.
@@ -169,11 +195,11 @@ def test_what_is_done_is_not_done_again(home: Path) -> None:
 
 
 def test_a_changed_input_and_a_changed_setting_are_done_again(home: Path) -> None:
-    compared("-q", "--only", "bicubic,tiny S1", "--no-report")
+    assert compared("-q", "--only", "bicubic,tiny S1", "--no-report") == 0
     results = home / "out" / "methods" / "bicubic" / "results"
     before = {path.name: path.read_bytes() for path in results.iterdir()}
     write_picture(home / "set" / "LR" / "b.webp", seed=99, lossless=True)
-    assert compared("-q", "--only", "bicubic,tiny S1", "--no-report") == 0
+    assert compared("-q", "--only", "bicubic", "--no-report") == 0
     after = {path.name: path.read_bytes() for path in results.iterdir()}
     assert [name for name in sorted(before) if before[name] != after[name]] == ["b.png"]
     config = home / "compare.yaml"

@@ -84,7 +84,8 @@ def test_time_of_one_picture_is_told_from_the_dates(config: ComparisonConfig, tm
     assert isinstance(method, ExternalProgram)
     slow = _with_fake(method, seconds=0.3)
     (row,) = compare(dataclasses.replace(config, methods=[slow]), tmp_path / "out").rows
-    assert row.cost.seconds == pytest.approx(0.3, abs=0.2)
+    assert row.cost.seconds is not None
+    assert row.cost.seconds >= 0.29, "it waits so long before each picture, and on a busy machine longer"
     assert len(row.cost.each) == 2
     assert row.cost.load is not None
     assert row.cost.load > 0.3

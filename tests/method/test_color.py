@@ -37,6 +37,14 @@ def test_adain_moves_mean_and_deviation() -> None:
     torch.testing.assert_close(fixed.std((2, 3)), style.std((2, 3)), rtol=1e-3, atol=1e-4)
 
 
+def test_adain_takes_the_unbiased_deviation() -> None:
+    """Of a few pixels, where it shows: the published formula written out, the root of the variance plus 1e-5."""
+    content, style = torch.tensor([0.1, 0.4, 0.3, 0.9]).expand(1, 3, 1, 4), torch.tensor([0.2, 0.8]).expand(1, 3, 1, 2)
+    own, wanted = ((x.var(correction=1) + 1e-5).sqrt() for x in (content[0, 0], style[0, 0]))
+    expected = (content - content.mean()) / own * wanted + style.mean()
+    torch.testing.assert_close(adain_color_fix(content, style), expected)
+
+
 def test_wavelet_keeps_detail_and_takes_the_coarse_picture() -> None:
     detail = torch.zeros(1, 3, 256, 256)
     detail[..., 128, 128] = 1

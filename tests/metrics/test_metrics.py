@@ -250,6 +250,7 @@ def test_published_scores_of_osediff_picture_by_picture() -> None:
 
 
 @needs_realsr
+@pytest.mark.slow
 def test_bicubic_on_all_of_realsr_to_the_last_digit() -> None:
     ours = []
     for row in scores_of("reference_scores.csv"):
@@ -265,6 +266,7 @@ def test_bicubic_on_all_of_realsr_to_the_last_digit() -> None:
 
 
 @needs_realsr
+@pytest.mark.slow
 def test_squeezenet_distance_of_every_tenth_picture() -> None:
     for row in scores_of("squeezenet_distance.csv")[::10]:
         small = Image.fromarray(opened("test_LR", row["file"]))

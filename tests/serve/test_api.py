@@ -100,7 +100,7 @@ def test_progress_as_events(start: Start, tmp_path: Path) -> None:
     gate = Gate()
     serving = start(gate)
     id = serving.job(picture(tmp_path), picture(tmp_path, "other.png"))
-    assert gate.reached.wait(20)
+    assert gate.reached.wait()
     gate.opened.set()
     events = []
     with serving.client.stream("GET", f"/v1/jobs/{id}/events") as stream:

@@ -66,7 +66,7 @@ def test_the_server_keeps_its_document(
     # one number in a form is that number, so a wrong one may be right.
     left_out = [positive_data_acceptance, negative_data_rejection] if method == "POST" else []
 
-    @settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def holds(case: Any) -> None:
         # The server itself may answer as late as its wait_seconds, and a busy machine later still.

@@ -38,12 +38,21 @@ def test_a_continued_run_equals_an_uninterrupted_one(stage: str, quick: Quick, t
     assert any(n.startswith("denoiser/unet" if stage == "stage1" else "critic/judge.main") for n in names)
 
 
+def test_a_continued_run_of_several_passes_goes_on_at_the_same_picture(quick: Quick, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(quick("stage1", whole, "loop.accumulate=2", "loop.steps=2"))
+    for steps in (1, 2):
+        train(quick("stage1", parts, "loop.accumulate=2", f"loop.steps={steps}"))
+    assert state_of(whole) == state_of(parts)
+
+
 def test_passes_and_workers_change_nothing_but_the_order_of_work(quick: Quick, tmp_path: Path) -> None:
     train(quick("stage1", tmp_path / "a", "loop.steps=2", "loop.accumulate=2"))
     train(quick("stage1", tmp_path / "b", "loop.steps=2", "loop.accumulate=2", "data.workers=2"))
     assert state_of(tmp_path / "a") == state_of(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_two_passes_do(tiny: str, photos: Path, quick: Quick, tmp_path: Path) -> None:
     """So gradients are averaged, also the decoder's, and samples, noise and timesteps differ between ranks."""
     file = quick_file("stage2", tiny, photos, tmp_path)
@@ -59,7 +68,7 @@ def test_two_processes_do_what_two_passes_do(tiny: str, photos: Path, quick: Qui
         }  # fmt: skip
         started.append(_ccsr(["train", "stage2", "--config", str(file), *words], environment))
     for process in started:
-        _, err = process.communicate(timeout=300)
+        _, err = process.communicate()
         assert process.returncode == 0, err
     train(quick("stage2", tmp_path / "one", "loop.steps=2", "loop.accumulate=2"))
     two, one = (
@@ -123,7 +132,7 @@ def test_killed_anywhere_it_ends_in_the_same_weights(tiny: str, photos: Path, tm
 
     def run(folder: str, *kill: str) -> int:
         command = [sys.executable, "-c", _KILLER, *(kill or ("never", "0")), *words, f"run={tmp_path / folder}"]
-        return subprocess.run(command, env=environment, capture_output=True, check=False, timeout=300).returncode
+        return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
 
     assert run("whole") == 0
     kills = [("step", "2"), ("write", "1"), ("write", "5"), ("step", "3"), ("rename", "2")]
@@ -143,17 +152,18 @@ def test_killed_at_any_time(tiny: str, photos: Path, tmp_path: Path) -> None:
     words = ["train", "stage1", "--config", str(file), "loop.steps=40", "loop.save_every=3"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = _ccsr([*words, f"run={tmp_path / 'whole'}"], environment)
-    assert process.wait(300) == 0
+    assert process.wait() == 0
     run = tmp_path / "killed"
     for pause in (0.13, 0.41, 0.77):
+        before = _log_of(run)
         process = _ccsr([*words, f"run={run}"], environment)
-        while process.poll() is None and not (run / "log.jsonl").exists():
+        while process.poll() is None and _log_of(run) == before:
             time.sleep(0.01)
         time.sleep(pause)
         process.kill()
         process.wait()
     process = _ccsr([*words, f"run={run}"], environment)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate()
     assert process.returncode == 0, err
     assert state_of(run) == state_of(tmp_path / "whole")
 
@@ -177,7 +187,7 @@ def test_a_full_disk_stops_with_the_last_checkpoint_whole(quick: Quick, tmp_path
     assert state_of(run) == state_of(tmp_path / "other")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupt_saves_and_the_same_command_goes_on(
     number: signal.Signals, tiny: str, photos: Path, quick: Quick, tmp_path: Path
 ) -> None:
@@ -185,12 +195,11 @@ def test_an_interrupt_saves_and_the_same_command_goes_on(
     words = ["train", "stage1", "--config", str(file), f"run={run}", "loop.steps=100000", "loop.save_every=100000"]
     # As from a keyboard or a scheduler: the workers hear it, too.
     process = _ccsr([*words, "data.workers=2"], {**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True)
-    while process.poll() is None and not (run / "log.jsonl").exists():
+    while process.poll() is None and _log_of(run).count(b"\n") < 3:
         time.sleep(0.05)
-    time.sleep(0.5)
     os.killpg(process.pid, number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    _, err = process.communicate()
+    assert process.returncode == 130, err
     step = checkpoints.latest(run)
     assert step
     assert f"stopped after step {step}; the same command goes on" in err
@@ -226,6 +235,18 @@ def test_old_checkpoints_go(quick: Quick, tmp_path: Path) -> None:
 def test_losses_that_stay_without_a_number_end_the_run(quick: Quick, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no finite gradient in 20 steps"):
         train(quick("stage1", tmp_path, "loop.steps=100", "loop.learning_rate=1e30", "loop.clip_norm=1e30"))
+
+
+def test_a_gradient_above_the_limit_is_scaled_down_to_it(quick: Quick, tmp_path: Path) -> None:
+    """Adam's first step hides the length of a gradient; its first moment after one step, (1 - beta1) g, does not."""
+    for limit, clipped in ((1e-3, True), (1e3, False)):
+        run = tmp_path / f"{limit}"
+        train(quick("stage1", run, "loop.steps=1", f"loop.clip_norm={limit}", "loop.betas=[0.5, 0.999]"))
+        norm = json.loads((run / "log.jsonl").read_text().splitlines()[0])["gradient"]
+        assert 1e-3 < norm < 1e3, "what is told is the norm before"
+        moments = load_file(next((run / "checkpoints").glob("step-*")) / "optimizer.safetensors")
+        first = torch.cat([value.flatten() for name, value in moments.items() if name.endswith("/exp_avg")])
+        assert float(first.norm()) / 0.5 == pytest.approx(limit if clipped else norm, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -287,6 +308,10 @@ def test_the_rate_rises_holds_and_falls() -> None:
     assert rates[75] == pytest.approx(0.55)
     assert rates[100] == pytest.approx(0.1)
     assert rate_factor(99, LoopConfig(steps=100)) == 1.0
+
+
+def _log_of(run: Path) -> bytes:
+    return (run / "log.jsonl").read_bytes() if (run / "log.jsonl").exists() else b""
 
 
 def _ccsr(words: list[str], environment: dict[str, str], **how: Any) -> subprocess.Popen[str]:

@@ -141,9 +141,7 @@ def describe_apart(name: str, home: Path, endpoint: str, **variables: str) -> st
         "except CCSRError as error: print(error)"
     )
     environment = os.environ | {"CCSR_HOME": str(home), "HF_ENDPOINT": endpoint, "NO_PROXY": "*"} | variables
-    result = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60
-    )
+    result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
 

@@ -102,8 +102,8 @@ class Worker(threading.Thread):
                 self._estimator.expect(due.plan)
             deadline = begin + self._settings.job_seconds
             listener = _JobListener(active, self._store, tasks, names, options, deadline)
-            summary = runner.run(request, lambda: self._pipeline(options), options, listener, tasks)
-            interrupted = summary.interrupted
+            outcome = runner.run(request, lambda: self._pipeline(options), options, listener, tasks)
+            interrupted = outcome.interrupted
             if not interrupted and options.samples > 1:
                 self._measure_stability(active, folder)
         except CCSRError as error:
