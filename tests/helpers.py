@@ -40,25 +40,15 @@ def pack_tiny_model(folder: Path) -> Path:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     from ccsr.networks import NANO, LatentControlNet
-    from ccsr.weights import pack_networks
+    from ccsr.weights import ModelFacts, pack_networks
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         unet = UNet2DConditionModel(**TINY_UNET)
-        pack_networks(
-            folder,
-            unet=unet,
-            controlnet=LatentControlNet.for_unet(unet),
-            vae=AutoencoderKL(**TINY_VAE),
-            scheduler_config=NANO["scheduler"],
-            embeddings={"positive": torch.randn(1, 2, 8)},
-            min_size=None,
-            color_fix="adain",
-            name="tiny",
-            source="random numbers",
-            licence="CC0-1.0",
-            dtype="fp32",
-        )
+        networks = {"unet": unet, "controlnet": LatentControlNet.for_unet(unet), "vae": AutoencoderKL(**TINY_VAE)}
+        scheduler = {**NANO["scheduler"], "prediction_type": "v_prediction"}
+        facts = ModelFacts("tiny", "random numbers", "CC0-1.0", "adain", dtype="fp32")
+        pack_networks(folder, networks, scheduler, {"positive": torch.randn(1, 2, 8)}, facts)
     return folder
 
 

@@ -173,7 +173,7 @@ def test_noise_follows_the_table(stage: int, sigma: tuple[float, float]) -> None
 
 def test_poisson_noise_has_the_variance_of_its_light() -> None:
     """var = scale^2 x / V with V the power of two at or above the number of levels (ccsr-spec 7)."""
-    stage = realesrgan.Stage(
+    stage = realesrgan.DegradationRound(
         1, (0.2, 1.5), (1, 1.5), (0, 0, 1), (1, 1), (1, 15), (1.0, 1.0), (60, 95), gaussian_share=0, grey_share=0
     )
     ramp = torch.linspace(0.2, 0.6, 41).mul(255).round().div(255)  # 41 levels: V = 64

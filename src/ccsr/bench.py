@@ -140,7 +140,7 @@ def write_random_model(architecture: str, dtype: str, folder: Path) -> None:
 
     from ccsr.networks import NANO, SD21, make_network
     from ccsr.pipeline import DTYPES
-    from ccsr.weights import pack_networks
+    from ccsr.weights import ModelFacts, pack_networks
 
     logging.set_verbosity_error()
     sizes = {"nano": NANO, "sd21": SD21}[architecture]
@@ -152,19 +152,10 @@ def write_random_model(architecture: str, dtype: str, folder: Path) -> None:
         # Not the networks' own: it warns of a cast.
         parts[part] = fill_randomly(torch.nn.Module.to(network, DTYPES[dtype]))
     width = parts["unet"].config.cross_attention_dim
-    pack_networks(
-        folder,
-        **parts,
-        scheduler_config=sizes["scheduler"],
-        # The published model's prompt has 77 tokens, nano's is one learnt vector.
-        embeddings={"positive": torch.randn(1, 77 if architecture == "sd21" else 1, width)},
-        min_size=None,
-        color_fix="adain",
-        name=f"random-{architecture}",
-        source="random numbers, for ccsr bench",
-        licence="CC0-1.0",
-        dtype=dtype,
-    )
+    # The published model's prompt has 77 tokens, nano's networks look at none.
+    embeddings = {"positive": torch.randn(1, 77 if architecture == "sd21" else 1, width)}
+    facts = ModelFacts(f"random-{architecture}", "random numbers, for ccsr bench", "CC0-1.0", "adain", dtype=dtype)
+    pack_networks(folder, parts, sizes["scheduler"], embeddings, facts)
 
 
 def fill_randomly(network: Any) -> Any:

@@ -73,6 +73,22 @@ def test_flat_noise_is_measured_where_the_truth_is_flat() -> None:
     assert metrics.flat_noise(gt[:16, :16], gt[:16, :16]) == 0
 
 
+def test_a_lattice_is_seen_where_the_picture_is_smooth() -> None:
+    """Pictures of noise have none; a dot of three grey levels in each 4x4 block is plain."""
+    rng = np.random.default_rng(0)
+    grain = rng.normal(0, 1, (256, 256, 1))
+    grain[64:] *= 20
+    rows, columns = np.mgrid[:256, :256] % 4 == 0
+    plain, pattern = 120 + grain, 120 + grain + 3 * (rows & columns)[..., None]
+    without, with_it = (
+        metrics.lattice(np.repeat(x, 3, 2).clip(0, 255).round().astype(np.uint8)) for x in (plain, pattern)
+    )
+    assert without < 2.5
+    assert with_it > 10
+    with pytest.raises(ImageError, match="too small for the lattice"):
+        metrics.lattice(np.zeros((63, 80, 3), np.uint8))
+
+
 def test_ssim_agrees_with_scikit_image(cat: np.ndarray) -> None:
     other = noisy(cat)
     _, where = structural_similarity(

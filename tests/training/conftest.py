@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ccsr.training.config import Config, resolve
-from ccsr.training.settings import read_settings
+from ccsr.training.yaml_config import read_settings
 from helpers import write_picture
 
 QUICK = """

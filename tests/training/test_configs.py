@@ -11,7 +11,7 @@ from ccsr import CCSRPipeline
 from ccsr.networks.vit import ViT
 from ccsr.training.config import Config, PretrainConfig, Stage2Config, resolve
 from ccsr.training.run import train
-from ccsr.training.settings import read_settings
+from ccsr.training.yaml_config import read_settings
 from helpers import write_picture
 
 HOME = Path(__file__).parents[2] / "configs"

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from ccsr.errors import OptionError, TrainingError
 from ccsr.training import checkpoints
 from ccsr.training.config import Config, LoopConfig
-from ccsr.training.loop import Average, Progress, rate_factor
+from ccsr.training.loop import EMA, Progress, rate_factor
 from ccsr.training.run import train
 from training.conftest import quick_file, state_of
 
@@ -73,10 +73,10 @@ def test_two_processes_do_what_two_passes_do(tiny: str, photos: Path, quick: Qui
 
 
 def test_draws_of_each_pass_differ() -> None:
-    from ccsr.training.loop import Draws
+    from ccsr.training.loop import StepNoise
 
     cpu = torch.device("cpu")
-    a, again, b = (Draws(7, number, cpu) for number in (4, 4, 5))
+    a, again, b = (StepNoise(7, number, cpu) for number in (4, 4, 5))
     assert torch.equal(a.normal((3,)), again.normal((3,)))
     assert not torch.equal(a.normal((3,)), b.normal((3,)))
     assert a.rng.random() == again.rng.random() != b.rng.random()
@@ -103,12 +103,12 @@ if where == "write": dying("save_file")
 elif where == "rename": dying("_flush")
 else:
     import ccsr.training.loop as l
-    original = l._Optimised.update
+    original = l.TrainState.update
     def run(self, *a):
         seen[0] += 1
         if seen[0] == count: os.kill(os.getpid(), signal.SIGKILL)
         return original(self, *a)
-    l._Optimised.update = run
+    l.TrainState.update = run
 from ccsr.cli.main import main
 sys.exit(main(sys.argv[3:]))
 """
@@ -267,7 +267,7 @@ def test_a_tracker_hears_the_losses_and_sees_the_pictures(quick: Quick, photos: 
 def test_the_average_is_the_usual_one() -> None:
     """Against the recursion written out; the decay begins lower, so that a short run is not its first weights."""
     value = torch.tensor([0.0])
-    average, expected = Average({"w": value}, 0.9), 0.0
+    average, expected = EMA({"w": value}, 0.9), 0.0
     for n in range(1, 60):
         value += 1
         average.update({"w": value})

@@ -1,4 +1,4 @@
-"""What the stages feed their losses: timesteps, latents of inference, hinge terms, and one scale for each player."""
+"""What the stages feed their losses: timesteps, latents of inference, hinge terms, and one scale for each trainee."""
 
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -15,12 +15,12 @@ from ccsr.data.pairs import Pair, enlarge
 from ccsr.method import Conditions, Networks, Settings, restore
 from ccsr.method.timesteps import nuts_trajectory
 from ccsr.training.config import Config, LoopConfig, Stage1Config, Stage2Config
-from ccsr.training.loop import Draws, Player, fit
+from ccsr.training.loop import StepNoise, Trainee, fit
 from ccsr.training.networks import start_networks
 from ccsr.training.run import train
-from ccsr.training.scores import super_resolve
 from ccsr.training.stage1 import Stage1
 from ccsr.training.stage2 import Stage2, _moved
+from ccsr.training.validation import super_resolve
 from training.conftest import state_of
 
 Quick = Callable[..., Config]
@@ -53,7 +53,7 @@ def test_the_share_at_T_is_met_on_average(batch: int, quick: Quick, tmp_path: Pa
     pair, shares = _pair(batch, 16), list[float]()
     for number in range(600):
         seen.clear()
-        stage.losses(pair, Draws(0, number, CPU), 0)
+        stage.losses(pair, StepNoise(0, number, CPU), 0)
         first = seen[0]
         assert all(500 <= int(t) < 667 for t in first if t != 999)
         # The re-noised evaluation sees those of T alone.
@@ -67,7 +67,7 @@ def test_plain_draws_over_all_indices(quick: Quick, tmp_path: Path) -> None:
     seen: list[int] = []
     stage.predict = lambda z_t, t, z_lq: seen.extend(t.tolist()) or z_t  # type: ignore[func-returns-value, method-assign]
     for number in range(300):
-        assert set(stage.losses(_pair(4, 16), Draws(0, number, CPU), 0)) == {"diffusion"}
+        assert set(stage.losses(_pair(4, 16), StepNoise(0, number, CPU), 0)) == {"diffusion"}
     assert len(seen) == 1200  # one evaluation a pass
     assert min(seen) < 15
     assert max(seen) > 985
@@ -78,7 +78,7 @@ def test_renoising_is_drawn_from_the_list(quick: Quick, tmp_path: Path) -> None:
     seen: list[int] = []
     stage.predict = lambda z_t, t, z_lq: seen.append(int(t[0])) or z_t  # type: ignore[func-returns-value, method-assign]
     for number in range(60):
-        stage.losses(_pair(1, 16), Draws(0, number, CPU), 0)
+        stage.losses(_pair(1, 16), StepNoise(0, number, CPU), 0)
     assert {seen[3 * i + 1] for i in range(60)} == {999}
     assert {seen[3 * i + 2] for i in range(60)} == {499, 582, 606, 667}
 
@@ -112,11 +112,11 @@ def test_stage_2_learns_on_the_latents_of_inference(T: int, quick: Quick, tmp_pa
 def test_the_denoiser_can_learn_along_from_pictures(quick: Quick, tmp_path: Path) -> None:
     words = ["model.trained=[unet,controlnet,prompt]", "loss.discriminator=none", "loss.grids=[6]"]
     stage = _stage2(quick("stage2", tmp_path, *words, "loss.ssim_weight=0.5"))
-    terms = stage.losses(_pair(), Draws(0, 0, CPU), 0)
+    terms = stage.losses(_pair(), StepNoise(0, 0, CPU), 0)
     assert set(terms) == {"reconstruction", "ssim"}
     terms["reconstruction"].backward()  # type: ignore[no-untyped-call]
     denoiser, vae = stage.networks.denoiser, stage.networks.vae
-    learning = {n: p for n, p in stage.players[0].module.named_parameters() if p.requires_grad}
+    learning = {n: p for n, p in stage.trainees[0].module.named_parameters() if p.requires_grad}
     assert {n.split(".")[0] for n in learning} == {"decoder", "denoiser"}
     for module in (denoiser.unet, denoiser.controlnet, vae.decoder):
         assert any(p.grad is not None and float(p.grad.abs().max()) > 0 for p in module.parameters())
@@ -128,12 +128,12 @@ def test_the_feature_network_looks_from_another_place_each_time() -> None:
     ramp = torch.arange(64.0).expand(2, 1, 3, 48, 64)
     firsts = set()
     for number in range(300):
-        a, b = _moved(ramp, Draws(0, number, CPU))
+        a, b = _moved(ramp, StepNoise(0, number, CPU))
         assert torch.equal(a, b)
         assert min(a.shape[-2:]) >= 32
         firsts.add(int(a.min()))
     assert firsts == set(range(16))
-    assert _moved(ramp[..., :24, :32], Draws(0, 0, CPU)).shape[-2:] == (24, 32)
+    assert _moved(ramp[..., :24, :32], StepNoise(0, 0, CPU)).shape[-2:] == (24, 32)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
@@ -141,7 +141,7 @@ def test_latent_terms_come_on_their_share_of_the_batches(share: float, quick: Qu
     words = ["model.trained=[unet,controlnet,prompt]", "loss.discriminator=none", f"loss.latent_share={share}"]
     stage = _stage2(quick("stage2", tmp_path, *words))
     with torch.no_grad():
-        found = [set(stage.losses(_pair(1), Draws(0, n, CPU), 0)) for n in range(80)]
+        found = [set(stage.losses(_pair(1), StepNoise(0, n, CPU), 0)) for n in range(80)]
     assert np.mean([bool(names & {"diffusion", "x0_at_T"}) for names in found]) == pytest.approx(share, abs=0.11)
 
 
@@ -152,21 +152,21 @@ def test_terms_of_the_discriminator(quick: Quick, tmp_path: Path) -> None:
     assert stage.critic is not None
 
     class Known(nn.Module):
-        def forward(self, picture: Tensor, lq_up: Tensor, draws: Draws) -> Tensor:
+        def forward(self, picture: Tensor, lq_up: Tensor, draws: StepNoise) -> Tensor:
             good = torch.tensor([0.25, 3.0]) if torch.equal(picture, pair.gt) else torch.tensor([-2.0, 0.5])
             return good + 0 * picture.mean()
 
     pair, stage.critic = _pair(), Known()  # type: ignore[assignment]
-    before = stage.losses(pair, Draws(0, 0, CPU), 2)
+    before = stage.losses(pair, StepNoise(0, 0, CPU), 2)
     assert set(before) == {"reconstruction"}
-    terms = stage.losses(pair, Draws(0, 0, CPU), 3)
+    terms = stage.losses(pair, StepNoise(0, 0, CPU), 3)
     assert float(terms["adversarial"].detach()) == pytest.approx(0.05 * -(-2.0 + 0.5) / 2)
     assert stage._made is not None
     sr, _ = stage._made
     assert float(terms["reconstruction"].detach()) == pytest.approx(
         float((((2 * sr - 1) - (2 * pair.gt - 1)) ** 2).mean())
     )
-    critic = stage.critic_losses(pair, Draws(0, 0, CPU), 3)
+    critic = stage.critic_losses(pair, StepNoise(0, 0, CPU), 3)
     assert float(critic["critic_good"].detach()) == pytest.approx(0.5 * (0.75 + 0) / 2)
     assert float(critic["critic_made"].detach()) == pytest.approx(0.5 * (0 + 1.5) / 2)
 
@@ -174,7 +174,7 @@ def test_terms_of_the_discriminator(quick: Quick, tmp_path: Path) -> None:
 def test_the_adaptive_weight_makes_gradients_of_one_length(quick: Quick, tmp_path: Path) -> None:
     stage = _stage2(quick("stage2", tmp_path, "loss.adversarial_weight=1.0", "loss.begin=0"))
     last = stage.networks.vae.decoder.conv_out.weight
-    terms = stage.losses(_pair(), Draws(0, 0, CPU), 0)
+    terms = stage.losses(_pair(), StepNoise(0, 0, CPU), 0)
     lengths = [float(torch.autograd.grad(term, last, retain_graph=True)[0].norm()) for term in terms.values()]
     assert lengths[1] == pytest.approx(lengths[0], rel=0.02)
     assert stage.critic is not None
@@ -186,21 +186,23 @@ def test_clamping_stops_the_gradient_outside(quick: Quick, tmp_path: Path) -> No
     words = ["loss.discriminator=none", "loss.clamp=true"]
     stage = _stage2(quick("stage2", tmp_path, *words))
     nn.init.constant_(stage.networks.vae.decoder.conv_out.bias, 50.0)  # far above white
-    stage.losses(_pair(), Draws(0, 0, CPU), 0)["reconstruction"].backward()  # type: ignore[no-untyped-call]
+    stage.losses(_pair(), StepNoise(0, 0, CPU), 0)["reconstruction"].backward()  # type: ignore[no-untyped-call]
     gradient = stage.networks.vae.decoder.conv_out.weight.grad
     assert gradient is not None
     assert float(gradient.abs().max()) == 0
 
 
 class _Toy:
-    """Two players that learn a number each; the first one's gradient is a million times the second one's."""
+    """Two trainees that learn a number each; the first one's gradient is a million times the second one's."""
 
     def __init__(self) -> None:
         torch.manual_seed(0)
         self.nets = [nn.Linear(3, 1, bias=False) for _ in range(2)]
-        self.players = [Player(f"p{i}", net, self._losses(net, 10.0 ** (3 - 6 * i))) for i, net in enumerate(self.nets)]
+        self.trainees = [
+            Trainee(f"p{i}", net, self._losses(net, 10.0 ** (3 - 6 * i))) for i, net in enumerate(self.nets)
+        ]
 
-    def _losses(self, net: nn.Module, scale: float) -> Callable[[Pair, Draws, int], dict[str, Tensor]]:
+    def _losses(self, net: nn.Module, scale: float) -> Callable[[Pair, StepNoise, int], dict[str, Tensor]]:
         return lambda pair, draws, step: {"loss": scale * (net(draws.normal((4, 3))) ** 2).mean()}
 
     def evaluate(self) -> None:
@@ -270,7 +272,7 @@ def test_a_damaged_decoder_is_mended(tmp_path: Path) -> None:
     from PIL import Image
 
     from ccsr.training.config import resolve
-    from ccsr.training.settings import read_settings
+    from ccsr.training.yaml_config import read_settings
     from ccsr.weights import load_model, save_model
 
     nano = load_model("nano")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 
 from ccsr.errors import OptionError, WeightsError
 from ccsr.networks import LatentControlNet
-from ccsr.weights import describe, load_model, mix, pack, pack_networks, save_model, verify_model
+from ccsr.weights import ModelFacts, describe, load_model, mix, pack, pack_networks, save_model, verify_model
 
 from .conftest import SCHEDULER, Networks
 
@@ -97,16 +98,10 @@ def test_no_path_of_this_machine_is_packed(published: tuple[Path, Path], tmp_pat
         assert str(tmp_path) not in file.read_text()
 
 
-def write(out: Path, networks: Networks, **changes: Any) -> None:
-    facts: dict[str, Any] = {
-        "scheduler_config": SCHEDULER,
-        "min_size": None,
-        "color_fix": "none",
-        "name": "tiny",
-        "source": "a test",
-        "licence": "CC0-1.0",
-    }
-    pack_networks(out, **networks, **(facts | changes))
+def write(out: Path, networks: Networks, embeddings: dict[str, torch.Tensor], **changes: Any) -> None:
+    pack_networks(
+        out, networks, SCHEDULER, embeddings, replace(ModelFacts("tiny", "a test", "CC0-1.0", "none"), **changes)
+    )
 
 
 def test_networks_in_memory(tmp_path: Path, networks: Networks, embeddings: dict[str, torch.Tensor]) -> None:

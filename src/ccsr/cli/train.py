@@ -42,7 +42,7 @@ def _run(stage: str, arguments: argparse.Namespace) -> int:
     if not arguments.config:
         raise OptionError("--config is needed", hint="a YAML file; configs/ holds some to begin with")
     from ccsr.training.config import resolve
-    from ccsr.training.settings import as_yaml, read_settings
+    from ccsr.training.yaml_config import as_yaml, read_settings
 
     config = resolve(stage, read_settings(Path(arguments.config), arguments.words))
     if arguments.dry_run:

@@ -24,9 +24,9 @@ from ccsr.degradation import (
     BicubicDegradation,
     Camera,
     CameraDegradation,
+    DegradationRound,
     LightDegradation,
     RealESRGANDegradation,
-    Stage,
     StrongDegradation,
 )
 from ccsr.errors import ImageError, OptionError
@@ -55,8 +55,8 @@ class DegradationConfig:
     camera: Camera = CAMERA
     strong_share: float = 0.0
     """Share of regions that get strong noise and a poor JPEG."""
-    first: Stage = PUBLISHED[0]
-    second: Stage = PUBLISHED[1]
+    first: DegradationRound = PUBLISHED[0]
+    second: DegradationRound = PUBLISHED[1]
 
     def draw(self, gt: Tensor, rng: np.random.Generator, factor: int | None = None) -> Tensor:
         """Degrade one picture, (3, h, w) in 0..1, to a `factor`-th of its side (default: the config's)."""

@@ -1,6 +1,6 @@
 """Making low-quality pictures from good ones."""
 
-from ccsr.degradation.realesrgan import PUBLISHED, RealESRGANDegradation, Stage
+from ccsr.degradation.realesrgan import PUBLISHED, DegradationRound, RealESRGANDegradation
 from ccsr.degradation.simple import (
     CAMERA,
     BicubicDegradation,
@@ -16,8 +16,8 @@ __all__ = [
     "BicubicDegradation",
     "Camera",
     "CameraDegradation",
+    "DegradationRound",
     "LightDegradation",
     "RealESRGANDegradation",
-    "Stage",
     "StrongDegradation",
 ]

@@ -20,7 +20,7 @@ LUMA = torch.tensor([0.2989, 0.587, 0.114]).view(1, 3, 1, 1)
 
 
 @dataclass(frozen=True)
-class Stage:
+class DegradationRound:
     """Ranges of one of the two rounds."""
 
     blur_share: float
@@ -40,8 +40,8 @@ class Stage:
 
 
 PUBLISHED = (
-    Stage(1.0, (0.2, 1.5), (1.0, 1.5), (0.2, 0.7, 0.1), (0.3, 1.5), (1.0, 15.0), (0.05, 2.0), (60, 95)),
-    Stage(0.5, (0.2, 1.0), (1.0, 1.5), (0.3, 0.4, 0.3), (0.6, 1.2), (1.0, 12.0), (0.05, 1.0), (60, 100)),
+    DegradationRound(1.0, (0.2, 1.5), (1.0, 1.5), (0.2, 0.7, 0.1), (0.3, 1.5), (1.0, 15.0), (0.05, 2.0), (60, 95)),
+    DegradationRound(0.5, (0.2, 1.0), (1.0, 1.5), (0.3, 0.4, 0.3), (0.6, 1.2), (1.0, 12.0), (0.05, 1.0), (60, 100)),
 )
 FINAL_SINC_SHARE = 0.8
 
@@ -62,7 +62,7 @@ class RealESRGANDegradation:
     """
 
     factor: int = 4
-    stages: tuple[Stage, Stage] = PUBLISHED
+    stages: tuple[DegradationRound, DegradationRound] = PUBLISHED
 
     def __call__(self, gt: Tensor, rng: np.random.Generator | Sequence[np.random.Generator]) -> Tensor:
         """Degrade one picture with one generator, or a batch with as many."""
@@ -94,7 +94,7 @@ class RealESRGANDegradation:
         return (torch.cat(_filter_each(xs, finals)).clamp(0, 1) * 255).round() / 255
 
 
-def _draw_kernel(stage: Stage, rng: np.random.Generator) -> np.ndarray:
+def _draw_kernel(stage: DegradationRound, rng: np.random.Generator) -> np.ndarray:
     size = int(rng.choice(np.arange(7, 22, 2)))
     if rng.random() < stage.sinc_share:
         cutoff = rng.uniform(math.pi / 3 if size < 13 else math.pi / 5, math.pi)
@@ -112,7 +112,7 @@ def _draw_final(rng: np.random.Generator) -> np.ndarray | None:
     return kernels.padded(kernels.sinc(int(rng.choice(np.arange(7, 22, 2))), rng.uniform(math.pi / 3, math.pi)))
 
 
-def _draw_scale(stage: Stage, rng: np.random.Generator) -> float:
+def _draw_scale(stage: DegradationRound, rng: np.random.Generator) -> float:
     low, high = stage.resize
     match rng.choice(3, p=stage.resize_shares):
         case 0:
@@ -127,7 +127,7 @@ def _draw_mode(rng: np.random.Generator) -> str:
     return str(rng.choice(MODES))
 
 
-def _draw_quality(stage: Stage, rng: np.random.Generator) -> int:
+def _draw_quality(stage: DegradationRound, rng: np.random.Generator) -> int:
     return int(rng.integers(stage.jpeg[0], stage.jpeg[1] + 1))
 
 
@@ -156,7 +156,7 @@ def _to(x: Tensor, height: int, width: int, mode: str) -> Tensor:
     return interpolate(x, (height, width), mode=mode, **({} if mode == "area" else {"align_corners": False}))
 
 
-def _add_noise(x: Tensor, stage: Stage, rng: np.random.Generator) -> Tensor:
+def _add_noise(x: Tensor, stage: DegradationRound, rng: np.random.Generator) -> Tensor:
     """(1, 3, h, w) with Gaussian or Poisson noise, of each channel or grey, clamped to 0..1."""
     gaussian, grey = rng.random() < stage.gaussian_share, rng.random() < stage.grey_share
     if gaussian:

@@ -2,6 +2,7 @@
 
 from ccsr.metrics.differences import l1, psnr, psnr_color, psnr_rgb
 from ccsr.metrics.flat import flat_noise
+from ccsr.metrics.lattice import lattice
 from ccsr.metrics.luma import without_border
 from ccsr.metrics.niqe import niqe
 from ccsr.metrics.protocols import PROTOCOLS, Protocol, chosen_metrics
@@ -17,6 +18,7 @@ __all__ = [
     "chosen_metrics",
     "flat_noise",
     "l1",
+    "lattice",
     "niqe",
     "psnr",
     "psnr_color",

@@ -8,6 +8,7 @@ import numpy as np
 
 from ccsr.metrics.differences import l1, psnr, psnr_color, psnr_rgb
 from ccsr.metrics.flat import flat_noise
+from ccsr.metrics.lattice import lattice
 from ccsr.metrics.learned import LibraryMetric
 from ccsr.metrics.niqe import niqe
 from ccsr.metrics.squeezenet import squeezenet_distance
@@ -76,6 +77,7 @@ _LISTED = (
     _own("l1", "L1", "lower", 1, "mean absolute difference", l1),
     _own("squeezenet", "SqueezeNet distance", "lower", 4, "this project; it is not LPIPS", squeezenet_distance),
     _own("flat_noise", "noise in flat areas", "lower", 128, "this project", flat_noise, digits=2),
+    _own("lattice", "lattice", "lower", _INF, "this project", lattice, needs_gt=False, digits=2),
     _foreign("lpips", "LPIPS", "lower", 1, "Zhang et al. 2018, AlexNet, 0.1", LibraryMetric(
         "pyiqa", "lpips", ("LPIPS_v0.1_alex-df73285e.pth", "alexnet-owt-7be5be79.pth"))),
     _foreign("dists", "DISTS", "lower", 1, "Ding et al. 2020", LibraryMetric(

@@ -11,7 +11,7 @@ from ccsr.data.pairs import DataConfig
 from ccsr.data.sources import SourceConfig
 from ccsr.errors import OptionError
 from ccsr.options import ColorFix, DtypeName
-from ccsr.training.settings import apply
+from ccsr.training.yaml_config import apply
 
 SHIPPED_NETWORK = "squeezenet"
 Part = Literal["vae", "unet", "controlnet", "prompt"]

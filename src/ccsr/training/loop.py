@@ -33,7 +33,7 @@ _GIVE_UP = 20
 """Steps in a row whose gradients are not finite."""
 
 
-class Draws:
+class StepNoise:
     """The random values of one pass: `normal` on the device, everything else by `rng`."""
 
     def __init__(self, seed: int, number: int, device: torch.device) -> None:
@@ -46,12 +46,12 @@ class Draws:
         return torch.randn(tuple(shape), generator=self._generator, device=self._device)
 
 
-Losses = Callable[[Pair, Draws, int], dict[str, Tensor]]
+Losses = Callable[[Pair, StepNoise, int], dict[str, Tensor]]
 """Named, weighted terms, float32 scalars, whose sum is minimised, for (pair, draws, step)."""
 
 
 @dataclass
-class Player:
+class Trainee:
     """A network that learns, with its own losses and optimiser. Only tensors that ask for gradients are trained."""
 
     name: str
@@ -60,7 +60,7 @@ class Player:
 
 
 @dataclass
-class Evaluation:
+class ValidationResult:
     """How good the network is now."""
 
     scores: dict[str, float]
@@ -68,13 +68,13 @@ class Evaluation:
     """A picture of results, (3, H, W) in 0..1."""
 
 
-class Stage(Protocol):
-    """What is trained: the first player is the product, whose weights are averaged; a second one is its critic."""
+class TrainingStage(Protocol):
+    """What is trained: the first trainee is the product, whose weights are averaged; a second one is its critic."""
 
-    players: list[Player]
+    trainees: list[Trainee]
 
-    def evaluate(self) -> Evaluation | None:
-        """Judge the first player's present weights, or None where there is nothing to judge on."""
+    def evaluate(self) -> ValidationResult | None:
+        """Judge the first trainee's present weights, or None where there is nothing to judge on."""
 
 
 @dataclass
@@ -97,7 +97,7 @@ def _silence(progress: Progress) -> None:
     """A listener that says nothing."""
 
 
-class Average:
+class EMA:
     """Exponential moving average of the trained tensors, in float32."""
 
     def __init__(self, tensors: Mapping[str, Tensor], decay: float) -> None:
@@ -142,18 +142,18 @@ def rate_factor(step: int, config: LoopConfig) -> float:
     return warm * (config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, fall))))
 
 
-class _Optimised:
-    """A player's trained tensors, their optimiser and its loss scale."""
+class TrainState:
+    """A trainee's trained tensors, their optimiser and its loss scale."""
 
-    def __init__(self, player: Player, config: LoopConfig, device: torch.device) -> None:
-        self.player, self.config = player, config
-        named = dict(player.module.named_parameters())
+    def __init__(self, trainee: Trainee, config: LoopConfig, device: torch.device) -> None:
+        self.trainee, self.config = trainee, config
+        named = dict(trainee.module.named_parameters())
         self.trained = {name: p for name, p in named.items() if p.requires_grad}
         if not self.trained:
-            raise OptionError(f"nothing of {player.name} is trained", hint="model.trained names the parts that learn")
+            raise OptionError(f"nothing of {trainee.name} is trained", hint="model.trained names the parts that learn")
         # Statistics and power-iteration vectors belong to the state, though no gradient reaches them.
         self.buffers = {
-            name: b for name, b in player.module.named_buffers() if name in player.module.state_dict(keep_vars=True)
+            name: b for name, b in trainee.module.named_buffers() if name in trainee.module.state_dict(keep_vars=True)
         }
         kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
         self.optimizer: torch.optim.Optimizer = kind(
@@ -179,9 +179,11 @@ class _Optimised:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Weights and buffers, and the optimiser's tensors, by name."""
-        tensors: dict[str, Tensor] = {f"{self.player.name}/{n}": v for n, v in {**self.trained, **self.buffers}.items()}
+        tensors: dict[str, Tensor] = {
+            f"{self.trainee.name}/{n}": v for n, v in {**self.trained, **self.buffers}.items()
+        }
         moments = {
-            f"{self.player.name}/{index}/{key}": value
+            f"{self.trainee.name}/{index}/{key}": value
             for index, values in self.optimizer.state_dict()["state"].items()
             for key, value in values.items()
         }
@@ -189,7 +191,7 @@ class _Optimised:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to a checkpoint's state."""
-        head = f"{self.player.name}/"
+        head = f"{self.trainee.name}/"
         _copy({n.removeprefix(head): v for n, v in checkpoint.weights.items()}, {**self.trained, **self.buffers})
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in checkpoint.optimizer.items():
@@ -197,7 +199,7 @@ class _Optimised:
                 index, key = name.removeprefix(head).split("/")
                 state.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        if scale := checkpoint.facts.get("scales", {}).get(self.player.name):
+        if scale := checkpoint.facts.get("scales", {}).get(self.trainee.name):
             self.scaler.load_state_dict(scale)
 
 
@@ -223,7 +225,7 @@ def average_gradients(parameters: Sequence[nn.Parameter], world: int) -> None:
 
 
 def fit(
-    stage: Stage,
+    stage: TrainingStage,
     batches_from: Callable[[int], Iterator[Pair]],
     config: LoopConfig,
     run: Path,
@@ -232,7 +234,7 @@ def fit(
 ) -> bool:
     """Train until `config.steps`; True when done, False when time or a signal ended it early.
 
-    The first player ends with its averaged weights. `batches_from(n)` gives this process's batches from number n on.
+    The first trainee ends with its averaged weights. `batches_from(n)` gives this process's batches from number n on.
     `run` gets `checkpoints/`, `log.jsonl` and `pictures/`; if it has a checkpoint, training goes on from it.
 
     Raises:
@@ -241,16 +243,16 @@ def fit(
     device, world, rank = accelerator.device, accelerator.num_processes, accelerator.process_index
     if not accelerator.is_main_process:
         listen = _silence
-    optimised = [_Optimised(player, config, device) for player in stage.players]
-    product = optimised[0]
-    average = Average(product.trained, config.ema) if config.ema else None
+    learning = [TrainState(trainee, config, device) for trainee in stage.trainees]
+    product = learning[0]
+    average = EMA(product.trained, config.ema) if config.ema else None
     step, before, skipped = 0, 0.0, 0
     if accelerator.is_main_process:
         checkpoints.clean(run)
     if (last := _agreed(checkpoints.latest(run), world)) is not None:
         found = checkpoints.load(run, last)
         step, before, skipped = found.step, found.facts["seconds"], found.facts["skipped"]
-        for each in optimised:
+        for each in learning:
             each.restore(found)
         if average:
             average.count = found.facts["averaged"]
@@ -268,10 +270,10 @@ def fit(
     def save() -> None:
         if not accelerator.is_main_process:
             return
-        states = [each.state() for each in optimised]
+        states = [each.state() for each in learning]
         facts = {
             "seconds": seconds(), "skipped": skipped, "averaged": average.count if average else 0,
-            "scales": {e.player.name: e.scaler.state_dict() for e in optimised},
+            "scales": {e.trainee.name: e.scaler.state_dict() for e in learning},
         }  # fmt: skip
         weights, moments = ({k: v for s in states for k, v in s[i].items()} for i in (0, 1))
         state = Checkpoint(step, weights, average.values if average else {}, moments, facts)
@@ -291,17 +293,17 @@ def fit(
                 waiting += time.monotonic() - waited
                 skipped += log.skipped(step, pair.skipped)
                 pair = Pair(pair.gt.to(device, non_blocking=True), pair.lq.to(device, non_blocking=True), ())
-                draws = Draws(config.seed, (step * config.accumulate + k) * world + rank, device)
-                for each in optimised:
-                    terms = each.player.losses(pair, draws, step)
+                draws = StepNoise(config.seed, (step * config.accumulate + k) * world + rank, device)
+                for each in learning:
+                    terms = each.trainee.losses(pair, draws, step)
                     total = torch.stack(list(terms.values())).sum() / config.accumulate
                     each.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
                     for name, value in terms.items():
                         sums[name] = sums.get(name, 0.0) + value.detach() / config.accumulate
             finite = True
-            for each in optimised:
+            for each in learning:
                 norm = each.update(step, world)
-                name = "gradient" if each is product else f"gradient_{each.player.name}"
+                name = "gradient" if each is product else f"gradient_{each.trainee.name}"
                 sums[name] = sums.get(name, 0.0) + norm
                 finite = finite and (each.scaler.is_enabled() or bool(torch.isfinite(norm)))
             bad_steps = 0 if finite else bad_steps + 1
@@ -414,7 +416,7 @@ class _Log:
         self.accelerator.log({f"train/{n}": v for n, v in values.items()} | {"train/rate": rate}, step=step)
         self.listen(Progress(step, self.steps, rounded, "log"))
 
-    def evaluation(self, step: int, seconds: float, found: Evaluation | None) -> None:
+    def evaluation(self, step: int, seconds: float, found: ValidationResult | None) -> None:
         """Scores into the log, the sheet into `pictures/`."""
         if found is None:
             return

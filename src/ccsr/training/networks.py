@@ -1,7 +1,7 @@
 """The networks that training starts from, and the model folder that it ends in."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ccsr.errors import OptionError, WeightsError
 from ccsr.method.sampler import NoiseSchedule
 from ccsr.networks import NANO, SD21, LatentControlNet, denoise, make_network
 from ccsr.training.config import ModelConfig, Part
-from ccsr.weights import find_folder, load_model, pack_networks
+from ccsr.weights import ModelFacts, find_folder, load_model, pack_networks
 from ccsr.weights.files import read_json
 from ccsr.weights.load import base_embeddings, load_network
 
@@ -75,7 +75,7 @@ def start_networks(config: ModelConfig, seed: int) -> ModelInTraining:
     """
     torch.manual_seed(seed)
     base = _base(config)
-    unet, controlnet, vae = (base[part] for part in ("unet", "controlnet", "vae"))
+    unet, controlnet, vae = base.unet, base.controlnet, base.vae
     fresh = set(config.fresh)
     if config.base is None:
         fresh |= {"vae", "unet", "controlnet", "prompt"}
@@ -101,7 +101,7 @@ def start_networks(config: ModelConfig, seed: int) -> ModelInTraining:
     for module in (unet, controlnet, vae):
         for p in module.parameters():
             p.data = p.data.clone()  # what was mapped from a file must not be trained there
-    embeddings = dict(base["embeddings"])
+    embeddings = dict(base.embeddings)
     learnt = "prompt" in fresh
     if learnt:
         prompt = 0.02 * torch.randn(1, 1, unet.config.cross_attention_dim)
@@ -111,7 +111,7 @@ def start_networks(config: ModelConfig, seed: int) -> ModelInTraining:
         if kind not in embeddings:
             raise OptionError(f"{config.base} has no embedding {kind}", hint=f"model.prompt={next(iter(embeddings))}")
         prompt = embeddings[kind].float().clone()
-    scheduler = base["scheduler"]
+    scheduler = base.scheduler
     return ModelInTraining(
         denoiser=Denoiser(unet, controlnet, prompt),
         vae=vae,
@@ -121,46 +121,56 @@ def start_networks(config: ModelConfig, seed: int) -> ModelInTraining:
         scheduler_config=scheduler,
         embeddings=embeddings,
         prompt_learnt=learnt or "prompt" in config.trained,
-        min_size=base["min_size"],
-        min_scale=base["min_scale"],
-        color_fix=config.color_fix or base["color_fix"],
-        licence=config.licence or base["licence"],
+        min_size=base.min_size,
+        min_scale=base.min_scale,
+        color_fix=config.color_fix or base.color_fix,
+        licence=config.licence or base.licence,
         origin=config.base or f"random weights ({config.architecture})",
     )
 
 
-def _base(config: ModelConfig) -> dict[str, Any]:
+@dataclass
+class _Base:
+    """What training starts from: networks, or the configs of those that start anew."""
+
+    unet: Any
+    controlnet: Any
+    """None: a base model, which has none yet."""
+    vae: Any
+    scheduler: dict[str, Any]
+    embeddings: dict[str, Tensor] = field(default_factory=dict)
+    min_size: int | None = None
+    min_scale: float | None = None
+    color_fix: str = "adain"
+    licence: str = "unknown"
+
+
+def _base(config: ModelConfig) -> _Base:
     if config.base is None:
-        sizes = {"nano": NANO, "sd21": SD21}[config.architecture]
-        return {
-            "unet": sizes["unet"], "controlnet": sizes.get("controlnet"), "vae": sizes["vae"],
-            "scheduler": sizes["scheduler"],
-            "embeddings": {}, "min_size": None if config.architecture == "nano" else 512, "min_scale": None,
-            "color_fix": "wavelet" if config.architecture == "nano" else "adain", "licence": "unknown",
-        }  # fmt: skip
+        nano = config.architecture == "nano"
+        sizes = NANO if nano else SD21
+        return _Base(
+            sizes["unet"], sizes.get("controlnet"), sizes["vae"], sizes["scheduler"],
+            min_size=None if nano else 512, color_fix="wavelet" if nano else "adain",
+        )  # fmt: skip
     folder = find_folder(config.base)
     if not (folder / "controlnet").is_dir() and (folder / "unet").is_dir():
         return _base_alone(folder)
     model = load_model(config.base, base_model=config.base_model)
     facts = model.description
-    return {
-        "unet": model.unet, "controlnet": model.controlnet, "vae": model.vae, "scheduler": model.scheduler_config,
-        "embeddings": model.embeddings, "min_size": facts.min_size, "min_scale": facts.min_scale,
-        "color_fix": facts.color_fix, "licence": facts.licence,
-    }  # fmt: skip
+    return _Base(
+        model.unet, model.controlnet, model.vae, model.scheduler_config, model.embeddings,
+        facts.min_size, facts.min_scale, facts.color_fix, facts.licence,
+    )  # fmt: skip
 
 
-def _base_alone(folder: Path) -> dict[str, Any]:
+def _base_alone(folder: Path) -> _Base:
     """Stable Diffusion as it is published: no ControlNet yet."""
     vae = load_network("vae", folder / "vae")
     unet = load_network("unet", folder / "unet")
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    return {
-        "unet": unet, "controlnet": None, "vae": vae,
-        "scheduler": read_json(folder / "scheduler" / "scheduler_config.json"),
-        "embeddings": base_embeddings(folder),
-        "min_size": unet.config.sample_size * factor, "min_scale": None, "color_fix": "adain", "licence": "unknown",
-    }  # fmt: skip
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+    return _Base(unet, None, vae, scheduler, base_embeddings(folder), min_size=unet.config.sample_size * factor)
 
 
 def pack(networks: ModelInTraining, config: ModelConfig, out: Path, how: str) -> None:
@@ -173,23 +183,14 @@ def pack(networks: ModelInTraining, config: ModelConfig, out: Path, how: str) ->
     if networks.prompt_learnt:
         # What it was trained with is the only one that it knows.
         embeddings = {"positive": networks.denoiser.prompt.detach().float()}
+    parts = {"unet": networks.denoiser.unet, "controlnet": networks.denoiser.controlnet, "vae": networks.vae}
+    facts = ModelFacts(
+        config.name or out.parent.name, f"{how}, from {networks.origin}", networks.licence, networks.color_fix,
+        networks.min_size, networks.min_scale, config.dtype,
+    )  # fmt: skip
     try:
         with atomic.folder(out, replace=True) as new:
-            pack_networks(
-                new,
-                unet=networks.denoiser.unet,
-                controlnet=networks.denoiser.controlnet,
-                vae=networks.vae,
-                scheduler_config=networks.scheduler_config,
-                embeddings=embeddings,
-                min_size=networks.min_size,
-                min_scale=networks.min_scale,
-                color_fix=networks.color_fix,
-                name=config.name or out.parent.name,
-                source=f"{how}, from {networks.origin}",
-                licence=networks.licence,
-                dtype=config.dtype,
-            )
+            pack_networks(new, parts, networks.scheduler_config, embeddings, facts)
     except WeightsError:
         raise
     except OSError as error:

@@ -12,11 +12,11 @@ from torch.nn.functional import avg_pool2d, interpolate
 from ccsr.data.pairs import Pair, enlarge
 from ccsr.networks import codec
 from ccsr.training.config import LoopConfig, VAELoss
-from ccsr.training.loop import Draws, Evaluation, Player
+from ccsr.training.loop import StepNoise, Trainee, ValidationResult
 from ccsr.training.losses import picture_loss, to_ycbcr
 from ccsr.training.networks import ModelInTraining
-from ccsr.training.scores import Validation, psnr, sheet_of
 from ccsr.training.stage1 import Precision
+from ccsr.training.validation import Validation, psnr, sheet_of
 
 
 class VAEStage:
@@ -37,9 +37,9 @@ class VAEStage:
         networks.vae.requires_grad_(True)
         if loop.checkpointing:
             networks.vae.enable_gradient_checkpointing()
-        self.players: list[Player] = [Player("vae", networks.vae, self.losses)]
+        self.trainees: list[Trainee] = [Trainee("vae", networks.vae, self.losses)]
 
-    def losses(self, pair: Pair, draws: Draws, step: int) -> dict[str, Tensor]:
+    def losses(self, pair: Pair, draws: StepNoise, step: int) -> dict[str, Tensor]:
         """The picture's loss after a posterior draw, and the posterior's distance from the standard normal."""
         vae, gt = self.networks.vae, pair.gt
         # Half of the batch smoothed: what the VAE meets in use is mostly an enlarged low-quality picture.
@@ -54,7 +54,7 @@ class VAEStage:
         return {"picture": picture_loss(sr, gt, self.loss.chroma_weight), "kl": self.loss.kl_weight * kl}
 
     @torch.no_grad()
-    def evaluate(self) -> Evaluation | None:
+    def evaluate(self) -> ValidationResult | None:
         """PSNR of clean and of bicubic pictures through the VAE (Y, CbCr), and of the clean ones' 16x16 means."""
         if not self.validation.pairs:
             return None
@@ -79,7 +79,7 @@ class VAEStage:
                     scores.setdefault(key, []).append(psnr(ours, truth))
             if len(rows) < self.validation.sheet:
                 rows.append([seen["bicubic"], out["bicubic"], out["hr"], gt])
-        return Evaluation({n: round(sum(v) / len(v), 4) for n, v in scores.items()}, sheet_of(rows))
+        return ValidationResult({n: round(sum(v) / len(v), 4) for n, v in scores.items()}, sheet_of(rows))
 
 
 @torch.no_grad()

@@ -20,13 +20,13 @@ from ccsr.plan import has_bf16
 from ccsr.training import checkpoints
 from ccsr.training.codec_start import start_codec
 from ccsr.training.config import Config, LoopConfig, ModelConfig, PretrainConfig, Stage1Config, ValidationConfig
-from ccsr.training.loop import Listener, Stage, fit
+from ccsr.training.loop import Listener, TrainingStage, fit
 from ccsr.training.networks import ModelInTraining, pack, start_networks, with_base
 from ccsr.training.pretrain import VAEStage, set_scale
-from ccsr.training.scores import Validation
-from ccsr.training.settings import as_yaml, differences
 from ccsr.training.stage1 import Stage1
 from ccsr.training.stage2 import Stage2
+from ccsr.training.validation import Validation
+from ccsr.training.yaml_config import as_yaml, differences
 
 CONFIG = "config.yaml"
 MODEL = "model"
@@ -76,7 +76,7 @@ def train(config: Config, listen: Listener = lambda _: None) -> Outcome:
     accelerator = _accelerator(loop, run)
     networks = _started(config.model, loop, pictures, accelerator)
     validation = _validation(judged, config.validation, config.data)
-    stage: Stage
+    stage: TrainingStage
     if isinstance(config, Stage1Config):
         stage = Stage1(networks, config.model, config.loss, loop, accelerator, validation)
     else:
@@ -123,7 +123,7 @@ def _pretrain(config: PretrainConfig, run: Path, listen: Listener) -> Outcome:
 
 
 def _fit(
-    stage: Stage,
+    stage: TrainingStage,
     networks: ModelInTraining,
     pictures: Pictures,
     data: DataConfig,

@@ -1,4 +1,4 @@
-"""Stage 1: the networks learn the clean latent from the low-quality one, at T, after the jump, and in between.
+"""TrainingStage 1: the networks learn the clean latent from the low-quality one, at T, after the jump, and in between.
 
 Also the pre-training's denoiser, which is the same with the plain loss.
 """
@@ -14,10 +14,10 @@ from ccsr.data.pairs import Pair, enlarge
 from ccsr.method.timesteps import LAST
 from ccsr.networks import codec
 from ccsr.training.config import DenoiserLoss, LoopConfig, ModelConfig, Part
-from ccsr.training.loop import Draws, Evaluation, Player
+from ccsr.training.loop import StepNoise, Trainee, ValidationResult
 from ccsr.training.losses import Predict, paper_losses, plain_loss, published_losses
 from ccsr.training.networks import Denoiser, ModelInTraining
-from ccsr.training.scores import Validation, judge
+from ccsr.training.validation import Validation, judge
 from ccsr.weights.tensors import DTYPES
 
 
@@ -45,7 +45,7 @@ def predictor(networks: ModelInTraining, precision: Precision) -> Predict:
 
 
 def latent_losses(
-    networks: ModelInTraining, loss: DenoiserLoss, precision: Precision, predict: Predict, pair: Pair, draws: Draws
+    networks: ModelInTraining, loss: DenoiserLoss, precision: Precision, predict: Predict, pair: Pair, draws: StepNoise
 ) -> dict[str, Tensor]:
     """What the denoiser learns of one batch, in the latent space."""
     schedule = networks.schedule
@@ -64,7 +64,7 @@ def latent_losses(
     return paper_losses(predict, schedule, z_gt, z_lq, t, noises, renoise, from_lq)
 
 
-def _latents(networks: ModelInTraining, precision: Precision, pair: Pair, draws: Draws) -> tuple[Tensor, Tensor]:
+def _latents(networks: ModelInTraining, precision: Precision, pair: Pair, draws: StepNoise) -> tuple[Tensor, Tensor]:
     """Posterior draws of the good and of the enlarged low-quality picture, scaled (ccsr-spec 5.2)."""
     vae, up = networks.vae, enlarge(pair.lq, (pair.gt.shape[-2], pair.gt.shape[-1]))
     with torch.no_grad(), precision():
@@ -110,12 +110,12 @@ class Stage1:
         self.validation = validation
         networks.freeze(self.precision.dtype, keep=parts_of(networks.denoiser, model.trained))
         start_learning(networks, model.trained, checkpointing=loop.checkpointing)
-        self.players: list[Player] = [Player("denoiser", networks.denoiser, self.losses)]
+        self.trainees: list[Trainee] = [Trainee("denoiser", networks.denoiser, self.losses)]
 
-    def losses(self, pair: Pair, draws: Draws, step: int) -> dict[str, Tensor]:
+    def losses(self, pair: Pair, draws: StepNoise, step: int) -> dict[str, Tensor]:
         """The terms of one pass."""
         return latent_losses(self.networks, self.loss, self.precision, self.predict, pair, draws)
 
-    def evaluate(self) -> Evaluation | None:
+    def evaluate(self) -> ValidationResult | None:
         """Scores of the present weights."""
         return judge(self.networks, self.predict, self.validation, self.device)

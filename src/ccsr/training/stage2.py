@@ -1,4 +1,4 @@
-"""Stage 2 (DeFT): the decoder learns on the very latents that inference gives it; all else stays as it is.
+"""TrainingStage 2 (DeFT): the decoder learns on the very latents that inference gives it; all else stays as it is.
 
 Source: the paper, III-C; ccsr-spec 6. For small models the denoiser can learn along, from pictures through the decoder.
 """
@@ -18,11 +18,11 @@ from ccsr.networks import codec
 from ccsr.networks.discriminators import PatchGAN, ProjectedDiscriminator
 from ccsr.networks.vit import load_vit
 from ccsr.training.config import SHIPPED_NETWORK, DecoderLoss, LoopConfig, ModelConfig
-from ccsr.training.loop import Draws, Evaluation, Player
+from ccsr.training.loop import StepNoise, Trainee, ValidationResult
 from ccsr.training.losses import picture_loss, ssim_loss
 from ccsr.training.networks import Denoiser, ModelInTraining
-from ccsr.training.scores import Validation, judge, super_resolve
 from ccsr.training.stage1 import Precision, latent_losses, parts_of, predictor, start_learning
+from ccsr.training.validation import Validation, judge, super_resolve
 from ccsr.weights.tensors import read_tensors
 
 _STRIDE = 16
@@ -66,14 +66,14 @@ class Critic(nn.Module):
         else:
             self.judge = PatchGAN(loss.filters, conditional=loss.conditional)
 
-    def forward(self, picture: Tensor, lq_up: Tensor, draws: Draws) -> Tensor:
+    def forward(self, picture: Tensor, lq_up: Tensor, draws: StepNoise) -> Tensor:
         """Logits of any shape, one row per picture."""
         if isinstance(self.judge, ProjectedDiscriminator):
             return self.judge(picture, lq_up, draws.rng)
         return self.judge(picture, lq_up)
 
 
-def _moved(pictures: Tensor, draws: Draws) -> Tensor:
+def _moved(pictures: Tensor, draws: StepNoise) -> Tensor:
     """(..., H, W) without up to a stride of the feature network at the top and the left, flipped half of the time.
 
     Always at the same place, a network with strides rewards a lattice of their period, which shows in flat areas. Sides
@@ -113,14 +113,14 @@ class Stage2:
             heads = _weights(loss.perceptual_heads) if loss.perceptual_heads else None
             self.features = load_features(_weights(loss.perceptual), heads).to(self.device)
         self.critic: Critic | None = None
-        self.players = [Player("decoder", decoder, self.losses)]
+        self.trainees = [Trainee("decoder", decoder, self.losses)]
         if loss.discriminator != "none":
             # Drawn after the model's own random parts, so that these do not depend on it.
             self.critic = Critic(loss).to(self.device)
-            self.players.append(Player("critic", self.critic, self.critic_losses))
+            self.trainees.append(Trainee("critic", self.critic, self.critic_losses))
         self._made: tuple[Tensor, Tensor] | None = None
 
-    def losses(self, pair: Pair, draws: Draws, step: int) -> dict[str, Tensor]:
+    def losses(self, pair: Pair, draws: StepNoise, step: int) -> dict[str, Tensor]:
         """The decoder's terms: reconstruction, perceptual, adversarial (ccsr-spec 6.2 and 6.3)."""
         loss, gt = self.loss, pair.gt
         up = enlarge(pair.lq, (gt.shape[-2], gt.shape[-1]))
@@ -148,7 +148,7 @@ class Stage2:
             terms |= {name: loss.latent_weight * term for name, term in latents.items()}
         return terms
 
-    def critic_losses(self, pair: Pair, draws: Draws, step: int) -> dict[str, Tensor]:
+    def critic_losses(self, pair: Pair, draws: StepNoise, step: int) -> dict[str, Tensor]:
         """The hinge loss of the discriminator on the good picture and on what the decoder has just made."""
         assert self.critic is not None  # noqa: S101 -- for the type checker
         assert self._made is not None  # noqa: S101
@@ -170,7 +170,7 @@ class Stage2:
             case "picture":
                 return picture_loss(sr, gt, self.loss.chroma_weight)
 
-    def _adversarial(self, sr: Tensor, up: Tensor, draws: Draws, terms: dict[str, Tensor]) -> Tensor:
+    def _adversarial(self, sr: Tensor, up: Tensor, draws: StepNoise, terms: dict[str, Tensor]) -> Tensor:
         assert self.critic is not None  # noqa: S101 -- for the type checker
         learning = [p for p in self.critic.parameters() if p.requires_grad]
         for p in learning:
@@ -187,6 +187,6 @@ class Stage2:
         # Source: ccsr-spec 6.3; the factor makes both gradients of one length at the last layer.
         return (ours / (theirs + 1e-4)).clamp(0, 1e4).detach() * term
 
-    def evaluate(self) -> Evaluation | None:
+    def evaluate(self) -> ValidationResult | None:
         """Scores of the present weights."""
         return judge(self.networks, self.predict, self.validation, self.device)

@@ -11,12 +11,13 @@ from ccsr.weights.registry import base_model_setting, cache_folder, find_folder,
 
 if TYPE_CHECKING:
     from ccsr.weights.load import Model, load_model
-    from ccsr.weights.packing import mix, pack, pack_networks, save_model
+    from ccsr.weights.packing import ModelFacts, mix, pack, pack_networks, save_model
     from ccsr.weights.text import encode_prompt
 
 __all__ = [
     "Model",
     "ModelDescription",
+    "ModelFacts",
     "base_model_setting",
     "cache_folder",
     "describe",
@@ -35,6 +36,7 @@ __all__ = [
 _HOMES = {
     "Model": "load",
     "load_model": "load",
+    "ModelFacts": "packing",
     "mix": "packing",
     "pack": "packing",
     "pack_networks": "packing",

@@ -4,8 +4,9 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import diffusers
 import torch
@@ -26,6 +27,25 @@ from ccsr.weights.load import Model, base_embeddings, load_model, read_embedding
 from ccsr.weights.manifest import write_manifest
 from ccsr.weights.registry import find_base_model
 from ccsr.weights.tensors import DTYPES
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a packed folder says of its model."""
+
+    name: str
+    source: str
+    """Where the weights came from."""
+    licence: str
+    color_fix: str
+    min_size: int | None = None
+    """Shortest output side in pixels that it works at."""
+    min_scale: float | None = None
+    """Least scale that it works at."""
+    dtype: str = "bf16"
+    """Number format of the weights in it: fp32, bf16 or fp16."""
+    extra_files: Mapping[str, str] = field(default_factory=dict)
+    """Text by file name, such as a model card."""
 
 
 def pack(
@@ -50,50 +70,24 @@ def pack(
         MissingExtraError: the published folder's text embeddings need transformers.
     """
     _refuse(out, dtype)
-    if Path(source).is_file():
-        return _pack_first_version(Path(source), out, dtype, base_model, source_text, licence, name, extra_files)
-    model = load_model(str(source), dtype=DTYPES[dtype], base_model=str(base_model) if base_model else None)
-    _pack_loaded(
-        model,
-        out,
-        # Not the model's own, which are rounded to the networks' dtype.
-        embeddings=read_embeddings(model.description),
-        name=name or out.name,
-        source=source_text,
-        licence=licence,
-        dtype=dtype,
-        extra_files=extra_files,
+    facts = ModelFacts(
+        name or out.name, source_text, licence, "adain", min_size=512, dtype=dtype, extra_files=extra_files or {}
     )
+    if Path(source).is_file():
+        return _pack_first_version(Path(source), out, base_model, facts)
+    model = load_model(str(source), dtype=DTYPES[dtype], base_model=str(base_model) if base_model else None)
+    # Not the model's own embeddings, which are rounded to the networks' dtype.
+    _pack_loaded(model, out, read_embeddings(model.description), facts)
 
 
-def _pack_first_version(
-    checkpoint: Path,
-    out: Path,
-    dtype: str,
-    base_model: str | Path | None,
-    source_text: str,
-    licence: str,
-    name: str | None,
-    extra_files: Mapping[str, str] | None,
-) -> None:
+def _pack_first_version(checkpoint: Path, out: Path, base_model: str | Path | None, facts: ModelFacts) -> None:
     if base_model is None:
         raise WeightsError(
             "a checkpoint of the first program needs its base model", path=checkpoint, hint="--base-model names it"
         )
     base = find_base_model(str(base_model))
-    pack_networks(
-        out,
-        **read_first_version(checkpoint, base),
-        scheduler_config=read_json(base / SCHEDULER),
-        embeddings=base_embeddings(base),
-        min_size=512,
-        color_fix="adain",
-        name=name or out.name,
-        source=source_text,
-        licence=licence,
-        dtype=dtype,
-        extra_files=extra_files,
-    )
+    networks = read_first_version(checkpoint, base)
+    pack_networks(out, networks, read_json(base / SCHEDULER), base_embeddings(base), facts)
 
 
 def mix(
@@ -124,15 +118,10 @@ def mix(
         for key, tensor in means.items():
             tensor.data += share * theirs[key].data
     made = ", ".join(f"{share:g} {describe(source).name}" for source, share in shares.items())
-    _pack_loaded(
-        model,
-        out,
-        embeddings=model.embeddings,
-        name=name or out.name,
-        source=f"weighted mean: {made}",
-        licence=licence or model.description.licence,
-        dtype=dtype,
+    facts = ModelFacts(
+        name or out.name, f"weighted mean: {made}", licence or model.description.licence, "", dtype=dtype
     )
+    _pack_loaded(model, out, model.embeddings, facts)
 
 
 def _tensors_of(model: Model) -> dict[str, Tensor]:
@@ -150,73 +139,47 @@ def save_model(model: Model, out: Path) -> None:
     Raises:
         WeightsError: `out` exists and is no empty folder.
     """
-    facts, unet = model.description, cast(Any, model.unet)
+    said = model.description
+    dtype = next(name for name, dtype in DTYPES.items() if dtype == model.unet.dtype)
     _pack_loaded(
-        model,
-        out,
-        embeddings=model.embeddings,
-        name=facts.name,
-        source=facts.source,
-        licence=facts.licence,
-        dtype=next(name for name, dtype in DTYPES.items() if dtype == unet.dtype),
+        model, out, model.embeddings, ModelFacts(said.name, said.source, said.licence, said.color_fix, dtype=dtype)
     )
 
 
-def _pack_loaded(model: Model, out: Path, **said: Any) -> None:
-    """`pack_networks` with everything that a loaded model knows of itself."""
-    pack_networks(
-        out,
-        unet=model.unet,
-        controlnet=model.controlnet,
-        vae=model.vae,
-        scheduler_config=model.scheduler_config,
-        min_size=model.description.min_size,
-        min_scale=model.description.min_scale,
-        color_fix=model.description.color_fix,
-        **said,
-    )
+def _pack_loaded(model: Model, out: Path, embeddings: Mapping[str, Tensor], facts: ModelFacts) -> None:
+    """`pack_networks` with what a loaded model knows of itself."""
+    known, networks = model.description, {"unet": model.unet, "controlnet": model.controlnet, "vae": model.vae}
+    facts = replace(facts, min_size=known.min_size, min_scale=known.min_scale, color_fix=known.color_fix)
+    pack_networks(out, networks, model.scheduler_config, embeddings, facts)
 
 
 def pack_networks(
     out: Path,
-    *,
-    unet: Any,
-    controlnet: Any,
-    vae: Any,
+    networks: Mapping[str, Any],
     scheduler_config: Mapping[str, Any],
     embeddings: Mapping[str, Tensor],
-    min_size: int | None,
-    color_fix: str,
-    name: str,
-    source: str,
-    licence: str,
-    min_scale: float | None = None,
-    dtype: str = "bf16",
-    extra_files: Mapping[str, str] | None = None,
+    facts: ModelFacts,
 ) -> None:
-    """Write networks in memory as a packed folder `out`; they stay as they are.
+    """Write networks in memory (unet, controlnet, vae) as a packed folder `out`; they stay as they are.
 
     `embeddings`: any of empty, positive and negative, (1, tokens, width); kept in float32, being small.
-    `min_size`: shortest output side in pixels that it works at, `min_scale`: least scale, or None.
-    `extra_files`: text by file name, such as a model card.
 
     Raises:
         WeightsError: `out` exists, or a tensor holds values that are not finite.
     """
-    _refuse(out, dtype)
-    _check_facts(embeddings, color_fix)
-    networks = {"unet": unet, "controlnet": controlnet, "vae": vae}
+    _refuse(out, facts.dtype)
+    _check_facts(embeddings, facts.color_fix)
     index = {
         "_class_name": "CCSRPipeline",
         "_diffusers_version": diffusers.__version__,
         "_ccsr_version": __version__,
-        "color_fix": color_fix,
-        "controlnet": _class_of(controlnet),
-        "min_scale": min_scale,
-        "min_size": min_size,
+        "color_fix": facts.color_fix,
+        "controlnet": _class_of(networks["controlnet"]),
+        "min_scale": facts.min_scale,
+        "min_size": facts.min_size,
         "scheduler": ["diffusers", "DDPMScheduler"],
-        "unet": _class_of(unet),
-        "vae": _class_of(vae),
+        "unet": _class_of(networks["unet"]),
+        "vae": _class_of(networks["vae"]),
     }
     scheduler: Any = DDPMScheduler
     try:
@@ -224,14 +187,14 @@ def pack_networks(
         with atomic.folder(out) as part:
             _write_json(part / INDEX, index)
             for kind, network in networks.items():
-                _write_network(part / kind, network, DTYPES[dtype])
+                _write_network(part / kind, network, DTYPES[facts.dtype])
             (part / SCHEDULER).parent.mkdir()
             _write_json(part / SCHEDULER, _config_of(scheduler.from_config(dict(scheduler_config))))
             _write_tensors(part / EMBEDDINGS, _on_cpu(embeddings, torch.float32))
             shutil.copymode(part / INDEX, part / EMBEDDINGS)
-            for file, text in (extra_files or {}).items():
+            for file, text in facts.extra_files.items():
                 (part / file).write_text(text, encoding="utf-8")
-            write_manifest(part, name=name, source=source, licence=licence, dtype=dtype)
+            write_manifest(part, name=facts.name, source=facts.source, licence=facts.licence, dtype=facts.dtype)
     except CCSRError:
         raise
     except (OSError, SafetensorError) as error:

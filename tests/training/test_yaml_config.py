@@ -7,7 +7,7 @@ import yaml
 
 from ccsr.errors import OptionError
 from ccsr.training.config import Stage1Config, Stage2Config, recipe, resolve
-from ccsr.training.settings import as_yaml, differences, read_settings
+from ccsr.training.yaml_config import as_yaml, differences, read_settings
 
 
 def _file(tmp_path: Path, text: str) -> Path:

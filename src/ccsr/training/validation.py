@@ -15,7 +15,7 @@ from ccsr.method.sampler import NoiseSchedule, sample
 from ccsr.method.timesteps import nuts_trajectory
 from ccsr.metrics.features import SHIPPED, FeatureNetwork, load_features, perceptual_distance
 from ccsr.networks import codec
-from ccsr.training.loop import Evaluation
+from ccsr.training.loop import ValidationResult
 from ccsr.training.losses import Predict, to_ycbcr
 from ccsr.training.networks import ModelInTraining
 from ccsr.weights.tensors import read_tensors
@@ -74,7 +74,7 @@ class Validation:
 @torch.no_grad()
 def judge(
     networks: ModelInTraining, predict: Predict, validation: Validation, device: torch.device
-) -> Evaluation | None:
+) -> ValidationResult | None:
     """The level table where there are levels, else the scores of `judge_pairs`; None where there are no pictures."""
     if not validation.levels:
         return judge_pairs(networks, predict, validation.pairs, validation.sheet, device)
@@ -84,7 +84,7 @@ def judge(
         found, seen = _judge_level(networks, predict, pairs, validation.sheet, device)
         scores |= {f"{name}_{key}": value for key, value in found.items()}
         rows += seen
-    return Evaluation(scores, sheet_of(rows))
+    return ValidationResult(scores, sheet_of(rows))
 
 
 def _judge_level(
@@ -127,7 +127,7 @@ def _judge_level(
 @torch.no_grad()
 def judge_pairs(
     networks: ModelInTraining, predict: Predict, pairs: Sequence[Pair], sheet: int, device: torch.device
-) -> Evaluation | None:
+) -> ValidationResult | None:
     """PSNR of Y (bicubic, S1 without and with the colour fix, S2), of CbCr, and how far two seeds of S1 are apart.
 
     Also the distance of the shipped SqueezeNet (bicubic, S1; lower is better), which sees what PSNR punishes: detail
@@ -170,7 +170,7 @@ def judge_pairs(
             scores.setdefault(name, []).append(value)
         if number < sheet:
             rows.append([up, fixed, fixed2, gt])
-    return Evaluation({n: round(sum(v) / len(v), 4) for n, v in scores.items()}, sheet_of(rows))
+    return ValidationResult({n: round(sum(v) / len(v), 4) for n, v in scores.items()}, sheet_of(rows))
 
 
 def sheet_of(rows: Sequence[Sequence[Tensor]]) -> Tensor | None:
