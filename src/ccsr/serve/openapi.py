@@ -63,8 +63,8 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PICTURES = dict.fromkeys(MEDIA_TYPES.values(), _BINARY)
 _EXAMPLE_JOB = job_view(
     StoredJob(
-        "3f0c5d7a9b1e2d4c6f8a0b1c", "running", transient=False, created=1790000000.0, finished=None,
-        options={"scale": "2"}, flops=0, error=None, status=None, inputs=(Input(0, "photo.jpg", "input/000.jpg"),),
+        "3f0c5d7a9b1e2d4c6f8a0b1c", "running", transient=False, created=1790000000.0,
+        options={"scale": "2"}, flops=0, inputs=(Input(0, "photo.jpg", "input/000.jpg"),),
     ),
     keep_seconds=0, progress=0.42, seconds_left=3.1,
 )  # fmt: skip

@@ -75,7 +75,9 @@ class Service:
         """
         try:
             flops = self._checked_flops(self.store.folder_of(id), inputs, self.models.options_from(fields))
-            job = StoredJob(id, "queued", transient, time.time(), None, dict(fields), flops, None, None, tuple(inputs))
+            job = StoredJob(
+                id, "queued", transient, created=time.time(), options=dict(fields), flops=flops, inputs=tuple(inputs)
+            )
             return self.queue.add(job)
         except Full:
             self.store.remove(id)

@@ -95,11 +95,11 @@ class StoredJob:
     state: State
     transient: bool
     created: float
-    finished: float | None
     options: dict[str, Any]
     flops: float
-    error: str | None
-    status: int | None
+    finished: float | None = None
+    error: str | None = None
+    status: int | None = None
     inputs: tuple[Input, ...] = ()
     results: tuple[Result, ...] = field(default=(), repr=False)
 
@@ -209,7 +209,7 @@ class Store:
             ).fetchall()
         id, state, transient, created, finished, options, flops, error, status = row
         return StoredJob(
-            id, state, bool(transient), created, finished, json.loads(options), flops, error, status,
+            id, state, bool(transient), created, json.loads(options), flops, finished, error, status,
             tuple(Input(n, name, stored, json.loads(spread) if spread else None) for n, name, stored, spread in inputs),
             tuple(Result(n, i, sample, name, stored, json.loads(r)) for n, i, sample, name, stored, r in results),
         )  # fmt: skip
