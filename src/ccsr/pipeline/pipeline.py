@@ -239,7 +239,7 @@ class CCSRPipeline(DiffusionPipeline):
                 options.trajectory.timesteps,
                 dict(seconds),
                 warnings=inputs[i].warnings,
-                intermediates=[results[i] for results in intermediates],
+                intermediates=[estimate[i] for estimate in intermediates],
                 plan=plan,
             )
             for i, sr in enumerate(results)
