@@ -21,8 +21,9 @@ $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,compare,ray,serve,text]'
 	touch $@ $(CORE)
 
+# Without the browser's, which have a target of their own.
 test: $(DEV)
-	$(BIN)/python -m pytest -m "not slow and not extras"
+	$(BIN)/python -m pytest -m "not slow and not extras" --ignore tests/serve/test_browser.py
 
 test-long: $(DEV)
 	$(BIN)/python -m pytest -m slow

@@ -185,7 +185,8 @@ class Process:
         return self.process.wait()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_restart_loses_nothing(tmp_path: Path, how: int) -> None:
     pictures = [write_picture(tmp_path / f"{n}.png", 48, 48, seed=n) for n in range(4)]
     data = tmp_path / "data"
