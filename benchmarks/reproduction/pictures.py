@@ -8,15 +8,19 @@ from pathlib import Path
 
 from ccsr.data.degrade import HIGH, LOW, degrade_folder
 from ccsr.data.pairs import DegradationConfig
-from ccsr.degradation.realesrgan import Stage
+from ccsr.degradation.realesrgan import DegradationRound
 
 SEED = 12
 """Of the degradations."""
 
 # The strong part of the ranges of Real-ESRGAN's own training, which is harsher than the published one of CCSR.
 _HARSH = (
-    Stage(1.0, (1.5, 3.0), (1.0, 2.0), (0.2, 0.7, 0.1), (0.15, 1.5), (15.0, 30.0), (1.5, 3.0), (30, 60), 0.1, (0.5, 4)),
-    Stage(0.8, (0.7, 1.5), (1.0, 2.0), (0.3, 0.4, 0.3), (0.3, 1.2), (12.0, 25.0), (1.2, 2.5), (30, 60), 0.1, (0.5, 4)),
+    DegradationRound(
+        1.0, (1.5, 3.0), (1.0, 2.0), (0.2, 0.7, 0.1), (0.15, 1.5), (15.0, 30.0), (1.5, 3.0), (30, 60), 0.1, (0.5, 4)
+    ),
+    DegradationRound(
+        0.8, (0.7, 1.5), (1.0, 2.0), (0.3, 0.4, 0.3), (0.3, 1.2), (12.0, 25.0), (1.2, 2.5), (30, 60), 0.1, (0.5, 4)
+    ),
 )
 DEGRADATIONS = {
     "light": DegradationConfig(light_share=1.0),
