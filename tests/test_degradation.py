@@ -14,6 +14,7 @@ from ccsr.degradation import (
     CameraDegradation,
     LightDegradation,
     RealESRGANDegradation,
+    StrongDegradation,
     kernels,
     operators,
     realesrgan,
@@ -240,6 +241,22 @@ def test_the_light_one_keeps_the_picture() -> None:
     clean = torch.nn.functional.interpolate(gts, scale_factor=0.25, mode="area")
     assert float((lq - clean).abs().mean()) < 0.03
     assert not torch.equal(lq[0], lq[1])
+
+
+def test_strong_noise_is_strong_and_jpeg_is_poor() -> None:
+    grey = torch.full((3, 128, 128), 0.5)
+    found = [StrongDegradation(jpeg=(100, 100))(grey, np.random.default_rng(i)) for i in range(200)]
+    levels = sorted(255 * float(x.std()) for x in found)
+    assert found[0].shape == (3, 32, 32)
+    assert 1.5 < levels[0] < 10  # grain of 8 levels, smoothed
+    assert 38 < levels[-1] < 48
+    assert 12 < levels[100] < 30
+    clear = [StrongDegradation(noise=(0, 0))(grey, np.random.default_rng(i)) for i in range(20)]
+    assert all(float((x - 0.5).abs().max()) < 2 / 255 for x in clear)
+    gts = torch.rand(4, 3, 32, 32)
+    together = StrongDegradation(factor=1)(gts, [np.random.default_rng(i) for i in range(4)])
+    for i in range(4):
+        assert torch.equal(together[i], StrongDegradation(factor=1)(gts[i], np.random.default_rng(i)))
 
 
 def test_a_camera_blurs_more_than_a_reduction_and_mostly_adds_little_noise() -> None:

@@ -3,13 +3,25 @@
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from ccsr.data.pairs import DataConfig, DegradationConfig, Pair, PairDataset, endless_batches, enlarge, fixed_pairs
+from ccsr.data.levels import level_of
+from ccsr.data.pairs import (
+    DataConfig,
+    DegradationConfig,
+    Pair,
+    PairDataset,
+    endless_batches,
+    enlarge,
+    fixed_pairs,
+    generator_of,
+)
 from ccsr.data.sources import Pictures, SourceConfig
+from ccsr.degradation import BicubicDegradation, CameraDegradation, LightDegradation, StrongDegradation
 from ccsr.errors import ImageError, OptionError
 from ccsr.images.resample import enlarge as enlarge_of_inference
 from helpers import write_picture
@@ -54,6 +66,39 @@ def test_each_epoch_sees_every_picture_once_in_its_own_order(pictures: Pictures)
     epochs = [[dataset.picture_of(5 * e + i) for i in range(5)] for e in range(20)]
     assert all(Counter(epoch) == Counter(range(5)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 10
+
+
+def test_a_batch_has_one_factor(pictures: Pictures) -> None:
+    """Drawn by the batch's number: so that samples can be stacked, and a run goes on with the same."""
+    config = _config(batch=4, degradation=DegradationConfig(clean_share=1.0, factors=(4, 2, 1)))
+    batches = _first(PairDataset(pictures, config, seed=0), 12)
+    sides = [pair.lq.shape[-1] for pair in batches]
+    assert set(sides) == {4, 8, 16}
+    assert [p.lq.shape[-1] for p in _first(PairDataset(pictures, config, seed=0), 2, start=7)] == sides[7:9]
+    for pair in batches:
+        if pair.lq.shape[-1] == 16:
+            assert torch.equal(pair.lq, pair.gt)
+    with pytest.raises(OptionError, match="do not suit a factor of 3"):
+        PairDataset(pictures, _config(degradation=DegradationConfig(factors=(4, 3))), seed=0)
+
+
+@pytest.mark.parametrize("kind", ["clean", "light", "camera", "strong"])
+def test_a_whole_share_is_that_kind(kind: str, pictures: Pictures) -> None:
+    config = DegradationConfig(**{f"{kind}_share": 1.0})  # type: ignore[arg-type]
+    gt = _first(PairDataset(pictures, _config(batch=1), seed=0), 1)[0].gt[0]
+    degradation: Any = {
+        "clean": BicubicDegradation(), "light": LightDegradation(), "camera": CameraDegradation(),
+        "strong": StrongDegradation(),
+    }[kind]  # fmt: skip
+    rng = generator_of(0)
+    rng.random()
+    assert torch.equal(config.draw(gt, generator_of(0)), degradation(gt, rng))
+
+
+def test_levels_are_found_by_name() -> None:
+    assert level_of("heavy_x4") == (DegradationConfig(), 4)
+    assert level_of("clean_x1") == (DegradationConfig(clean_share=1.0), 1)
+    assert [level_of(name) for name in ("heavy", "worse_x4", "clean_x5", "clean_x")] == [None] * 4
 
 
 def test_several_crops_of_one_degraded_region(pictures: Pictures) -> None:
