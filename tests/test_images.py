@@ -708,8 +708,9 @@ def test_bytes_do_not_depend_on_threads(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from ccsr.images import libvips, load, save
-libvips.set_up_program()
+from ccsr import program
+from ccsr.images import load, save
+program.start()
 folder = Path(sys.argv[1])
 for suffix in (".png", ".jpg", ".webp", ".tif", ".avif"):
     save(load(folder / "a.jpg"), folder / (sys.argv[2] + suffix))

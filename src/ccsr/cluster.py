@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from ccsr import program
 from ccsr.errors import CCSRError, MissingExtraError, OptionError
-from ccsr.images import libvips
 from ccsr.jobs import runner
 from ccsr.jobs.runner import Event, Job, Record, Summary, Task
 from ccsr.log import get_logger
@@ -33,7 +33,7 @@ class Actor:
     """One device of the cluster; the model is loaded when it starts. Called with rows by Ray Data."""
 
     def __init__(self, job: Job, options: UpscaleOptions) -> None:
-        libvips.set_up_program()
+        program.start()
         # What is to be made has been settled before; after a loss the file of a task made twice may lie there.
         self._runner = runner.SingleRunner(dataclasses.replace(job, overwrite=True), options)
 

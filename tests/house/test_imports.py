@@ -10,11 +10,12 @@ import pytest
 import ccsr
 
 SRC = Path(ccsr.__file__).parent
-BASE = {"atomic", "errors", "log", "options", "sqlite", "version"}
+BASE = {"atomic", "errors", "log", "options", "program", "sqlite", "version"}
 ALLOWED: dict[str, set[str]] = {
     "atomic": set(),
     "errors": set(),
     "log": set(),
+    "program": set(),
     "sqlite": set(),
     "version": set(),
     "options": {"method"},
@@ -38,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "jobs": {"images", "pipeline", "plan", "stability", "weights"},
     "evaluate": {"data", "images", "metrics", "stability"},
     "compare": {"data", "evaluate", "images", "metrics", "stability", "weights"},
-    "cluster": {"images", "jobs"},
+    "cluster": {"jobs"},
     "bench": {"images", "jobs", "networks", "pipeline", "plan", "weights"},
     "cli": {
         "bench",
@@ -46,7 +47,6 @@ ALLOWED: dict[str, set[str]] = {
         "compare",
         "data",
         "evaluate",
-        "images",
         "jobs",
         "metrics",
         "plan",

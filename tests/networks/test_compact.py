@@ -147,7 +147,7 @@ PEER = Path(__file__).parents[3] / "shared" / "data" / "peers" / "realesr-genera
 @torch.no_grad()
 def test_a_real_trunk_computes_as_ncnn_does() -> None:
     pytest.importorskip("ncnn")
-    from ccsr.compare.worker import ncnn_net
+    from ccsr.compare.worker_program import ncnn_net
 
     lq = (torch.nn.functional.avg_pool2d(_photo("astronaut"), 4) * 255).round() / 255
     net, _ = ncnn_net({"param": f"{PEER}.param", "weights": f"{PEER}.bin", "threads": 1})

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from ccsr import program
 from ccsr.cli import terminal
 from ccsr.cli.arguments import Command, nearest
 from ccsr.errors import CCSRError
@@ -127,7 +128,5 @@ def _dispatch(words: list[str]) -> int:
 
 def _run(command: Command, words: list[str]) -> int:
     arguments = command.parser().parse(words)
-    from ccsr.images import libvips  # after --help, which should not wait for it
-
-    libvips.set_up_program()
+    program.start()
     return command.run(arguments)

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import pyvips
 
+from ccsr import program
+
 _Result = TypeVar("_Result")
 
 _TRIES = 6
@@ -22,6 +24,9 @@ def set_up_program() -> None:
     # The AVIF encoder divides a picture by the number of threads, and its bytes depend on the division: one number for
     # all machines.
     pyvips.concurrency_set(4)
+
+
+program.at_start(set_up_program)
 
 
 def reason(error: pyvips.Error) -> str:
