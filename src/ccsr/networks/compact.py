@@ -18,6 +18,8 @@ from torch.nn.functional import avg_pool2d, silu
 
 _TIME = 64
 """Width of the embedding of the timestep."""
+_GAIN = 0.1
+"""Of the noisy latent at first: a network that starts from the low-quality latent has little use for it."""
 _LOGVAR = -30.0
 """Log-variance of a latent that has no spread; the least that the sampler distinguishes."""
 
@@ -119,7 +121,15 @@ class _Timed(ModelMixin, ConfigMixin):
         self.time_proj = Timesteps(_TIME, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(_TIME, _TIME)
         self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.gain = nn.Linear(_TIME, width)
+        nn.init.zeros_(self.gain.weight)
+        nn.init.constant_(self.gain.bias, _GAIN)
         self.blocks = nn.ModuleList(_Residual(width) for _ in range(layers))
+
+    def _features(self, z_t: Tensor, time: Tensor) -> Tensor:
+        """What the noisy latent adds to the features, weighed by timestep: at 999 it is nearly noise alone."""
+        features: Tensor = self.conv_in(z_t) * self.gain(time)[:, :, None, None]
+        return features
 
     def _time(self, t: int | float | Tensor, rows: int) -> Tensor:
         """(rows, _TIME) for one index or one for each row."""
@@ -161,7 +171,7 @@ class CompactUNet(_Timed):
     ) -> tuple[Tensor]:
         """The estimate (B, C, h, w) of the clean latent."""
         time = self._time(timestep, len(sample))
-        h = self.conv_in(sample)
+        h = self._features(sample, time)
         for residual in down_block_additional_residuals or ():
             h = h + residual
         first = h
@@ -206,7 +216,7 @@ class CompactControlNet(_Timed):
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Residuals of the denoiser: its features', (B, width, h, w), and the result's, (B, C, h, w)."""
         time = self._time(timestep, len(sample))
-        h = self.conv_in(sample) + self.condition_conv_in(controlnet_cond)
+        h = self._features(sample, time) + self.condition_conv_in(controlnet_cond)
         for block in self.blocks:
             h = block(h, time)
         return (self.features_out(h),), self.start_out(controlnet_cond)

@@ -37,7 +37,7 @@ def activation_bytes(vae: Mapping[str, Any]) -> int:
 
 def _operations(name: str, shape: tuple[int, ...]) -> float:
     """Operations of one weight at each position it is applied to; embeddings of time are applied once."""
-    return 0.0 if len(shape) < 2 or "time" in name or "embed" in name else 2.0 * prod(shape)
+    return 0.0 if len(shape) < 2 or "time" in name or "gain" in name or "embed" in name else 2.0 * prod(shape)
 
 
 def _level(name: str, levels: int) -> int:
