@@ -2,14 +2,20 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from safetensors.torch import load_file
 
 from ccsr.errors import OptionError
-from ccsr.training.config import ModelConfig
+from ccsr.networks import LatentControlNet
+from ccsr.training.config import Config, ModelConfig
 from ccsr.training.networks import pack, start_networks
+from ccsr.training.run import train
 from ccsr.weights import describe, load_model
 
 
@@ -77,3 +83,23 @@ def test_training_does_not_touch_the_base(tiny: str) -> None:
     for p in made.denoiser.parameters():
         p.data += 1
     assert file.read_bytes() == before
+
+
+def test_names_on_disk_stay(tiny: str, quick: Callable[..., Config], tmp_path: Path) -> None:
+    """What a run or a model folder of an earlier version holds is found under the same names."""
+    index = json.loads((Path(tiny) / "model_index.json").read_text())
+    assert index["controlnet"] == ["ccsr.networks.controlnet", "LatentControlNet"]
+    assert getattr(import_module(index["controlnet"][0]), index["controlnet"][1]) is LatentControlNet
+    assert (index["unet"], index["vae"]) == (["diffusers", "UNet2DConditionModel"], ["diffusers", "AutoencoderKL"])
+    train(quick("stage2", tmp_path, "loop.steps=2"))
+    last = tmp_path / "checkpoints" / "step-00000002"
+    assert {file.name for file in last.iterdir()} == {
+        "weights.safetensors", "average.safetensors", "optimizer.safetensors", "state.json",
+    }  # fmt: skip
+    assert {name.split("/")[0] for name in load_file(last / "weights.safetensors")} == {"decoder", "critic"}
+    assert any(name.startswith("decoder.conv_out") for name in load_file(last / "average.safetensors"))
+    assert {"step", "seconds", "skipped", "averaged", "scales"} <= set(json.loads((last / "state.json").read_text()))
+    kept = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert set(kept) == {"run", "recipe", "model", "data", "validation", "loss", "loop"}
+    assert {"steps", "learning_rate", "schedule", "ema", "precision", "save_every"} <= set(kept["loop"])
+    assert {"sources", "crop", "batch", "region", "per_region", "degradation"} <= set(kept["data"])
