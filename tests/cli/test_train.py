@@ -77,7 +77,7 @@ def test_a_run_reports_keeps_its_config_and_upscales(
             "train stage2 --config c.yaml loss.discriminator=none loss.perceptual=none.pth",
             "none.pth: there is no such file",
         ),
-        ("train stage1 --config c.yaml loop.tracker=wanbd", "loop.tracker is wanbd: "),
+        ("train stage1 --config c.yaml loop.tracker=wanbd", "loop.tracker is wanbd (choose from all, "),
         ("train stage1 --config c.yaml model.trained=[]", "nothing of denoiser is trained (model.trained names"),
         (
             "train stage2 --config c.yaml loss.discriminator=projected",

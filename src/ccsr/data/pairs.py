@@ -29,7 +29,7 @@ from ccsr.degradation import (
     RealESRGANDegradation,
     StrongDegradation,
 )
-from ccsr.errors import ImageError, OptionError
+from ccsr.errors import CCSRError, ImageError, OptionError
 
 _GRID = 8
 """Sides of the pictures that are judged on are multiples of it: of every VAE's factor."""
@@ -239,20 +239,47 @@ def joined(pairs: list[Pair]) -> Pair:
     )
 
 
+class _Carried(Dataset["Pair | CCSRError"]):
+    """Errors as values: raised in a worker, one would arrive with the worker's whole traceback as its message."""
+
+    def __init__(self, dataset: PairDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, number: int) -> Pair | CCSRError:
+        try:
+            return self.dataset[number]
+        except CCSRError as error:
+            return error
+
+
+def _joined_or_error(samples: list[Pair | CCSRError]) -> Pair | CCSRError:
+    pairs = [sample for sample in samples if isinstance(sample, Pair)]
+    return joined(pairs) if len(pairs) == len(samples) else next(s for s in samples if isinstance(s, CCSRError))
+
+
+def _raised(batch: Pair | CCSRError) -> Pair:
+    if isinstance(batch, CCSRError):
+        raise batch
+    return batch
+
+
 def endless_batches(dataset: PairDataset, start: int, rank: int = 0, world: int = 1) -> Iterator[Pair]:
-    """Endless batches of one process of `world`, from its batch number `start` on."""
+    """Endless batches of one process of `world`, from its batch number `start` on.
+
+    The iterator raises what the data set raises, the same with and without workers.
+    """
     config = dataset.config
     extra: dict[str, Any] = {"prefetch_factor": 2, "persistent_workers": True} if config.workers else {}
     loader = DataLoader(
-        dataset,
+        _Carried(dataset),
         batch_sampler=_Numbers(start, config.batch // config.per_region, rank, world),
         num_workers=config.workers,
-        collate_fn=joined,
+        collate_fn=_joined_or_error,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_leave_interrupts,
         **extra,
     )
-    return iter(loader)
+    return map(_raised, iter(loader))
 
 
 def fixed_pairs(pictures: Pictures, config: DataConfig, count: int, crop: int) -> list[Pair]:

@@ -41,7 +41,8 @@ class LoopConfig:
     ema: float = 0.0
     """Decay of the running average of the weights, which then is what is kept; 0: none."""
     precision: Literal["auto", DtypeName] = "fp32"
-    """Of the networks' arithmetic; losses, noise and weights stay in float32. auto: bf16 where the machine has it."""
+    """Of the networks' arithmetic; losses, noise and weights stay in float32. auto: bf16 on GPUs that have it and on
+    CPUs with AMX, else fp32."""
     checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, a third more time."""
     seed: int = 0
