@@ -86,7 +86,7 @@ class Progress:
     values: dict[str, float] = field(default_factory=dict)
     """Means since the last line of the log, when there is one; scores after an evaluation."""
     kind: str = "step"
-    """step, log, evaluation, save, stopped (by a signal), or warning (with `text`)."""
+    """step, log, evaluation, save, stopped (by a signal), or note and warning (with `text`)."""
     text: str = ""
 
 

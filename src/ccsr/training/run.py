@@ -16,14 +16,14 @@ from accelerate.utils import LoggerType
 from ccsr import atomic
 from ccsr.data.levels import LEVELS, level_of
 from ccsr.data.pairs import DataConfig, PairDataset, endless_batches, fixed_pairs
-from ccsr.data.sources import Pictures, SourceConfig
+from ccsr.data.sources import Pictures, SourceConfig, remove_cache
 from ccsr.errors import MissingExtraError, OptionError, TrainingError
 from ccsr.networks import CompactAutoencoder, latent_factor
 from ccsr.plan import cpu_flags
 from ccsr.training import checkpoints
 from ccsr.training.codec_start import start_codec
 from ccsr.training.config import Config, LoopConfig, ModelConfig, PretrainConfig, Stage1Config, ValidationConfig
-from ccsr.training.loop import Listener, TrainingStage, fit
+from ccsr.training.loop import Listener, Progress, TrainingStage, fit
 from ccsr.training.networks import ModelInTraining, pack, start_networks, with_base
 from ccsr.training.pretrain import VAEStage, set_scale
 from ccsr.training.stage1 import Stage1
@@ -33,6 +33,7 @@ from ccsr.training.yaml_config import as_yaml, differences, plain
 
 CONFIG = "config.yaml"
 MODEL = "model"
+DECODED = "decoded"
 FINISHED = "finished.json"
 """Written after the model: a killed or continued run may have an older model."""
 _SCALE_PAIRS = 64
@@ -100,7 +101,7 @@ def train(config: Config, listen: Listener = lambda _: None) -> Outcome:
     _keep(run, config)
     if isinstance(config, PretrainConfig):
         return _pretrain(config, run, listen)
-    pictures, judged = _pictures(config.data.sources, config.validation, run / "decoded" if config.data.cache else None)
+    pictures, judged = _pictures(config, run, listen)
     loop = _on_this_machine(config.loop)
     accelerator = _accelerator(loop, run)
     networks = _started(config.model, loop, pictures, accelerator)
@@ -119,8 +120,7 @@ def _pretrain(config: PretrainConfig, run: Path, listen: Listener) -> Outcome:
     """The VAE in `run/vae`, then the denoiser in `run/denoiser`, which starts from what the first has packed."""
     vae_data, data = config.vae.data, config.denoiser.data
     vae_loop, loop = _on_this_machine(config.vae.loop), _on_this_machine(config.denoiser.loop)
-    cache = run / "decoded" if vae_data.cache or data.cache else None
-    pictures, judged = _pictures(config.sources, config.validation, cache)
+    pictures, judged = _pictures(config, run, listen)
     model, first = config.model, run / "vae" / MODEL
     if not config.vae.skip:
         if not first.exists():
@@ -191,6 +191,7 @@ def _packed(
         how = f"trained by ccsr train {stage}, {step} steps on {count} pictures"
         pack(networks, config.model, run / MODEL, how)
         (run / FINISHED).write_text(json.dumps({"step": step}), encoding="utf-8")
+        remove_cache(run / DECODED)
     accelerator.wait_for_everyone()
     return Outcome(finished, step, run / MODEL if finished else None)
 
@@ -226,11 +227,12 @@ def _on_this_machine(loop: LoopConfig) -> LoopConfig:
     return replace(loop, precision="bf16" if fast else "fp32")
 
 
-def _pictures(
-    sources: tuple[SourceConfig, ...], validation: ValidationConfig, cache: Path | None
-) -> tuple[Pictures, Pictures]:
+def _pictures(config: Config, run: Path, listen: Listener) -> tuple[Pictures, Pictures]:
     """What is trained on, and what is judged on."""
-    every = Pictures.open(sources, cache)
+    validation, cache = config.validation, run / DECODED if caches(config) else None
+    every = Pictures.open(sources_of(config), cache)
+    if cache and not cache.exists():
+        listen(Progress(0, 0, kind="note", text=f"{cache}: {cache_note(every)}"))
     if validation.sources:
         return every, Pictures.open(validation.sources)
     count = min(validation.hold_out, len(every) // 2)
@@ -251,11 +253,8 @@ def _started(model: ModelConfig, loop: LoopConfig, pictures: Pictures, accelerat
 def _validation(pictures: Pictures, config: ValidationConfig, data: DataConfig) -> Validation:
     levels = {}
     for name in config.levels:
-        level = level_of(name)
-        if level is None:
-            known = f"one of {', '.join(LEVELS)}, with _x1, _x2, _x3, _x4 or _x8 behind it"
-            raise OptionError(f"validation.levels has {name!r}", hint=known)
-        degradation = replace(level[0], factor=level[1])
+        damage, factor = level_of(name)
+        degradation = replace(damage, factor=factor)
         levels[name] = fixed_pairs(pictures, replace(data, degradation=degradation), config.count, config.crop)
     if levels:
         return Validation([], {name: pairs for name, pairs in levels.items() if pairs}, config.sheet)
@@ -265,6 +264,20 @@ def _validation(pictures: Pictures, config: ValidationConfig, data: DataConfig) 
 def sources_of(config: Config) -> tuple[SourceConfig, ...]:
     """Where a config's training pictures are."""
     return config.sources if isinstance(config, PretrainConfig) else config.data.sources
+
+
+def caches(config: Config) -> bool:
+    """Whether decoded pictures are kept while a run lasts."""
+    if isinstance(config, PretrainConfig):
+        return config.vae.data.cache or config.denoiser.data.cache
+    return config.data.cache
+
+
+def cache_note(pictures: Pictures) -> str:
+    """What the cache of some pictures takes, in a few words."""
+    size = pictures.decoded_bytes()
+    said = f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{max(1, round(size / 1e6))} MB"
+    return f"decoded pictures take about {said} until the run has finished"
 
 
 def _finished(run: Path, config: Config) -> int | None:
