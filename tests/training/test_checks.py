@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
+from ccsr.data.pairs import DataConfig
+from ccsr.data.sources import Pictures, SourceConfig
 from ccsr.errors import OptionError
 from ccsr.training.checks import RULES
-from ccsr.training.config import recipe, resolve
+from ccsr.training.config import ValidationConfig, recipe, resolve
+from ccsr.training.run import _validation
 from ccsr.training.yaml_config import read_settings
+from helpers import write_picture
 
 WRONG = """
 data.batch=0 data.crop=0 data.crop=-8 data.workers=-1 data.per_region=0 data.region=0 data.sources.0.first=0
@@ -71,6 +75,28 @@ def test_values_that_do_not_fit_together(words: str, message: str, tmp_path: Pat
     with pytest.raises(OptionError) as raised:
         resolve("stage1", read_settings(_file(tmp_path), words.split()))
     assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        ("data.crop=16 loss.discriminator=patchgan", "patchgan needs 24 at least"),
+        ("data.crop=20 loss.discriminator=none loss.perceptual=squeezenet", "squeezenet needs 24 at least"),
+        ("data.crop=8 loss.discriminator=none loss.ssim_weight=1", "loss.ssim_weight needs 11 at least"),
+    ],
+)
+def test_crops_that_a_term_cannot_see(words: str, needed: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=needed):
+        resolve("stage2", read_settings(_file(tmp_path), words.split()))
+
+
+def test_levels_are_judged_on_pictures_that_are_large_enough(tmp_path: Path) -> None:
+    for name, side in (("a", 16), ("b", 48)):
+        write_picture(tmp_path / "photos" / f"{name}.png", side, side)
+    pictures = Pictures.open([SourceConfig(folder=str(tmp_path / "photos"))])
+    config = ValidationConfig(levels=("clean_x4",), crop=64)
+    judged = _validation(pictures, config, DataConfig())
+    assert [pair.gt.shape[-1] for pair in judged.levels["clean_x4"]] == [48]
 
 
 def test_both_phases_skipped_and_sizes_of_a_phase() -> None:

@@ -112,7 +112,7 @@ def check_validation(levels: tuple[str, ...], crop: int, data: DataConfig) -> No
         OptionError: a level that is unknown, or crops of which nothing would be left.
     """
     factors = [level_of(name)[1] for name in levels] or [data.degradation.factor]
-    # What looks at the levels has nothing left to see of smaller ones.
+    # The network that looks at the levels has nothing left to see of smaller ones.
     least = max(max(lcm(f, PICTURE_GRID) for f in factors), 32 if levels else 1)
     if crop < least:
         raise OptionError(f"validation.crop is {crop}", hint=f"choose {least} or more")

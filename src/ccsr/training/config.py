@@ -289,6 +289,12 @@ def resolve(stage: str, settings: Mapping[str, Any]) -> Config:
                 "loss.discriminator is projected without its two feature networks",
                 hint="loss.features=DINO.pth loss.semantics=DINOV2.pth, or loss.discriminator=patchgan",
             )
-        if loss.discriminator == "patchgan" and config.data.crop < 24:
-            raise OptionError(f"data.crop is {config.data.crop}", hint="patchgan needs 24 at least")
+        least = {
+            "patchgan": 24 if loss.discriminator == "patchgan" else 1,
+            SHIPPED_NETWORK: 24 if loss.perceptual == SHIPPED_NETWORK else 1,
+            "loss.ssim_weight": 11 if loss.ssim_weight else 1,
+        }
+        for what, side in least.items():
+            if config.data.crop < side:
+                raise OptionError(f"data.crop is {config.data.crop}", hint=f"{what} needs {side} at least")
     return config

@@ -28,7 +28,7 @@ from ccsr.training.networks import ModelInTraining, pack, start_networks, with_b
 from ccsr.training.pretrain import VAEStage, set_scale
 from ccsr.training.stage1 import Stage1
 from ccsr.training.stage2 import Stage2
-from ccsr.training.validation import Validation
+from ccsr.training.validation import SMALLEST, Validation
 from ccsr.training.yaml_config import as_yaml, differences, plain
 
 CONFIG = "config.yaml"
@@ -255,7 +255,8 @@ def _validation(pictures: Pictures, config: ValidationConfig, data: DataConfig) 
     for name in config.levels:
         damage, factor = level_of(name)
         degradation = replace(damage, factor=factor)
-        levels[name] = fixed_pairs(pictures, replace(data, degradation=degradation), config.count, config.crop)
+        pairs = fixed_pairs(pictures, replace(data, degradation=degradation), config.count, config.crop)
+        levels[name] = [pair for pair in pairs if min(pair.gt.shape[-2:]) >= SMALLEST]
     if levels:
         return Validation([], {name: pairs for name, pairs in levels.items() if pairs}, config.sheet)
     return Validation(fixed_pairs(pictures, data, config.count, config.crop), sheet=config.sheet)

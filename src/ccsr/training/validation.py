@@ -20,7 +20,7 @@ from ccsr.training.losses import Predict, to_ycbcr
 from ccsr.training.networks import ModelInTraining
 from ccsr.weights.tensors import read_tensors
 
-_SMALLEST = 32
+SMALLEST = 32
 """Side in pixels below which the feature network has nothing left to see."""
 
 
@@ -174,7 +174,7 @@ def judge_pairs(
             "s1_cbcr": psnr(to_ycbcr(fixed)[:, 1:], truth[:, 1:]),
             "seed_difference": float((one - other).abs().mean()),
         }
-        if min(gt.shape[-2:]) >= _SMALLEST:
+        if min(gt.shape[-2:]) >= SMALLEST:
             eye = _eye(device)
             found |= {
                 "bicubic_distance": float(perceptual_distance(eye, up, gt)),
