@@ -131,14 +131,18 @@ def work_size(
 
 
 @cache
-def has_bf16() -> bool:
-    """Whether this CPU multiplies bf16 in hardware; elsewhere bf16 is emulated and slower than fp32."""
+def cpu_flags() -> frozenset[str]:
+    """What this CPU can do, in the words of the system; empty where it does not say."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:
-            flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+            return frozenset(next((line for line in lines if line.startswith(("flags", "Features"))), "").split())
     except OSError:
-        return False
-    return any(f in flags.split() for f in ("avx512_bf16", "amx_bf16", "bf16"))
+        return frozenset()
+
+
+def has_bf16() -> bool:
+    """Whether this CPU multiplies bf16 in hardware; elsewhere bf16 is emulated and slower than fp32."""
+    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def resolve_machine(options: UpscaleOptions) -> tuple[str, str, int]:

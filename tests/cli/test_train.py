@@ -1,5 +1,6 @@
 """`ccsr train` as it is typed."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,36 @@ def test_a_run_reports_keeps_its_config_and_upscales(
     assert (desk / "small_x4.png").is_file()
 
 
+def test_levels_are_a_table_and_decoded_pictures_go_at_the_end(
+    config: str, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["validation.levels=[clean_x4,noisy_x2]", "data.cache=true"]
+    command = ["train", "stage1", "--config", config, *words]
+    assert main([*command, "--dry-run"]) == 0
+    said = "decoded pictures take about 1 MB until the run has finished"
+    assert capsys.readouterr().err == f"4 pictures; {said}\n"
+    assert main([*command, "loop.hours=1e-9"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"out/decoded: {said}"
+    at = lines.index("step 0/3:")
+    assert lines[at + 1].split() == ["bicubic", "codec", "S1"]
+    assert lines[at + 2].split() == ["PSNR", "CbCr", "distance"] * 3
+    scores = json.loads((desk / "out" / "log.jsonl").read_text().splitlines()[0])["evaluation"]
+    for line, level in zip(lines[at + 3 : at + 5], ("clean_x4", "noisy_x2"), strict=True):
+        name, *cells = line.split()
+        kinds = [f"{level}_{m}_{s}" for m in ("bicubic", "codec", "s1") for s in ("psnr", "cbcr", "distance")]
+        assert name == level
+        assert [float(cell) for cell in cells] == pytest.approx([scores[kind] for kind in kinds], abs=0.006)
+    assert list((desk / "out" / "decoded").iterdir()), "it was only stopped"
+    (desk / "out" / "decoded" / "mine.npy").write_text("of the user")
+    assert main(command) == 0
+    assert said not in capsys.readouterr().err
+    assert [p.name for p in (desk / "out" / "decoded").iterdir()] == ["mine.npy"]
+    (desk / "out" / "decoded" / "mine.npy").unlink()
+    assert main([*command, "loop.steps=4"]) == 0
+    assert not (desk / "out" / "decoded").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -77,7 +108,7 @@ def test_a_run_reports_keeps_its_config_and_upscales(
             "train stage2 --config c.yaml loss.discriminator=none loss.perceptual=none.pth",
             "none.pth: there is no such file",
         ),
-        ("train stage1 --config c.yaml loop.tracker=wanbd", "loop.tracker is wanbd: "),
+        ("train stage1 --config c.yaml loop.tracker=wanbd", "loop.tracker is wanbd (choose from all, "),
         ("train stage1 --config c.yaml model.trained=[]", "nothing of denoiser is trained (model.trained names"),
         (
             "train stage2 --config c.yaml loss.discriminator=projected",

@@ -145,6 +145,18 @@ def test_bad_pictures_are_skipped_with_a_line_each(tmp_path: Path) -> None:
         PairDataset(Pictures.open([SourceConfig(folder=str(tmp_path))]), _config(), seed=0)[0]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_only_bad_pictures_are_the_same_line_with_and_without_workers(workers: int, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"nonsense")
+    pictures = Pictures.open([SourceConfig(folder=str(tmp_path))])
+    with pytest.raises(ImageError) as raised:
+        _first(PairDataset(pictures, _config(workers=workers), seed=0), 1)
+    line = str(raised.value)
+    assert line.startswith(f"{tmp_path / 'bad.png'}: cannot be read: ")
+    assert line.endswith("; 50 pictures in a row could not be used")
+    assert "Traceback" not in line
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -96,6 +96,32 @@ def test_sources_follow_one_another_and_a_cache_changes_nothing(folder: Path, tm
     assert cached.read(2)[0].shape == (5, 9, 3)
 
 
+def test_a_reduced_copy_is_smooth_and_cached_beside_the_whole_one(tmp_path: Path) -> None:
+    stripes = np.zeros((40, 80, 3), np.uint8)
+    stripes[:, ::2] = 255
+    (tmp_path / "in").mkdir()
+    Image.fromarray(stripes).save(tmp_path / "in" / "a.png")
+    Image.fromarray(stripes[:10, :16]).save(tmp_path / "in" / "b.png")
+    folder = str(tmp_path / "in")
+    both = [SourceConfig(folder=folder), SourceConfig(folder=folder, longest_side=20)]
+    for cache in (None, tmp_path / "cache", tmp_path / "cache"):
+        pictures = Pictures.open(both, cache)
+        assert [pictures.read(i)[0].shape for i in range(4)] == [(40, 80, 3), (10, 16, 3), (10, 20, 3), (10, 16, 3)]
+        assert np.abs(pictures.read(2)[0].astype(int) - 128).max() < 16, "stripes finer than its pixels are grey"
+    with pytest.raises(OptionError, match="longest_side does not suit ready pairs"):
+        Pictures.open([SourceConfig(gt=folder, lq=folder, longest_side=20)])
+
+
+def test_the_size_of_a_cache_is_told_from_headers(folder: Path, tmp_path: Path) -> None:
+    (folder / "bad.png").write_bytes(b"nonsense")
+    for i in range(450):  # more than are opened
+        write_picture(tmp_path / "many" / f"{i}.png", 10, 20)
+    assert Pictures.open([SourceConfig(folder=str(folder))]).decoded_bytes() == 2 * 12 * 8 * 3
+    assert Pictures.open([SourceConfig(folder=str(tmp_path / "many"))]).decoded_bytes() == 450 * 600
+    reduced = [SourceConfig(folder=str(tmp_path / "many"), longest_side=10)]
+    assert Pictures.open(reduced).decoded_bytes() == 450 * 150
+
+
 def test_a_cache_that_cannot_be_written_only_costs_time(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("no folder")
     pictures = Pictures.open([SourceConfig(folder=str(folder))], tmp_path / "cache")

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ccsr.data.pairs import Pair, enlarge
+from ccsr.errors import OptionError, TrainingError
 from ccsr.method import Conditions, Networks, Settings, restore
 from ccsr.method.timesteps import nuts_trajectory
 from ccsr.training.config import Config, LoopConfig, Stage1Config, Stage2Config
@@ -182,6 +183,20 @@ def test_the_adaptive_weight_makes_gradients_of_one_length(quick: Quick, tmp_pat
     assert all(p.grad is None for p in stage.critic.parameters())
 
 
+def test_the_adaptive_weight_is_the_same_in_fp16(quick: Quick, tmp_path: Path) -> None:
+    """A perceptual loss's gradients are too small for fp16 as they are: unscaled, a third of their length was lost."""
+    words = ["loss.reconstruction_weight=0", "loss.perceptual=squeezenet", "loss.begin=0", "data.crop=64"]
+    weights = []
+    for precision in ("fp32", "fp16"):
+        found = []
+        for adaptive in ("true", "false"):
+            more = [f"loop.precision={precision}", f"loss.adaptive={adaptive}"]
+            terms = _stage2(quick("stage2", tmp_path, *words, *more)).losses(_pair(2, 64), StepNoise(0, 0, CPU), 0)
+            found.append(float(terms["adversarial"].detach()))
+        weights.append(found[0] / found[1])
+    assert weights[1] == pytest.approx(weights[0], rel=0.1)
+
+
 def test_clamping_stops_the_gradient_outside(quick: Quick, tmp_path: Path) -> None:
     words = ["loss.discriminator=none", "loss.clamp=true"]
     stage = _stage2(quick("stage2", tmp_path, *words))
@@ -235,6 +250,39 @@ def test_each_player_has_its_own_loss_scale(tmp_path: Path) -> None:
         moved = [torch.sign(x - start) for x in (a, b)]
         assert torch.equal(*moved)
         assert float((a - b).abs().max()) < 6e-3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_losses_without_a_number_end_the_run_in_every_format(precision: Any, tmp_path: Path) -> None:
+    """A loss scale that is halved for ever must not hide that nothing is learnt."""
+    toy = _Toy()
+    toy.trainees[1].losses = lambda pair, draws, step: {"loss": toy.nets[1](draws.normal((4, 3))).mean() * torch.nan}
+
+    def pairs(start: int) -> Iterator[Pair]:
+        while True:
+            yield _pair(1, 8)
+
+    config = LoopConfig(steps=100, precision=precision)
+    with pytest.raises(TrainingError, match="no finite gradient in 20 steps before step 19"):
+        fit(toy, pairs, config, tmp_path, Accelerator(cpu=True))
+
+
+def test_a_second_phase_is_held_to_what_the_first_began_with(tiny: str, photos: Path, tmp_path: Path) -> None:
+    from ccsr.training.config import resolve
+
+    def config(vae: dict[str, Any], denoiser: dict[str, Any]) -> Config:
+        shared = {"steps": 2, "accumulate": 1, "save_every": 1}
+        data = {"crop": 16, "batch": 2, "workers": 0}
+        phases = {n: {"data": data, "loop": shared | loop} for n, loop in (("vae", vae), ("denoiser", denoiser))}
+        model = {"base": tiny, "dtype": "fp32"}
+        return resolve("pretrain", {"run": str(tmp_path / "run"), "model": model, "sources": str(photos), **phases})
+
+    train(config({"hours": 1e-9}, {}))
+    with pytest.raises(OptionError, match=r"this run began with another vae\.loop\.seed"):
+        train(config({"seed": 5}, {}))
+    assert train(config({}, {"seed": 5})).finished  # nothing has depended on it yet
+    with pytest.raises(OptionError, match=r"this run began with another denoiser\.loop\.seed"):
+        train(config({}, {"seed": 6}))
 
 
 def test_pre_training_goes_on_in_either_phase(tiny: str, photos: Path, tmp_path: Path) -> None:

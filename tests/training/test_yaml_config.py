@@ -47,7 +47,7 @@ def test_a_folder_is_said_shortly(tmp_path: Path) -> None:
         ("loop.schedule=cosin", "loop.schedule is 'cosin' (did you mean cosine? choose from constant, cosine)"),
         ("loop.checkpointing=1", "loop.checkpointing is 1 (true or false is needed)"),
         ("data.sources.0.first=x", "data.sources.0.first is 'x' (a whole number is needed)"),
-        ("loss.t_range=[667, 0]", "loss.t_range is 667, 0 (0 to 1000, the first below the second)"),
+        ("loss.t_range=[667, 0]", "loss.t_range is [667, 0] (0 to 1000, the first below the second)"),
         ("recipe=papr", "recipe is 'papr' (ccsr train stage1 knows published, paper)"),
         ("loop", "loop is no setting (write key=value, for instance loop.steps=1000)"),
     ],

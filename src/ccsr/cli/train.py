@@ -13,6 +13,7 @@ from ccsr.errors import OptionError
 
 if TYPE_CHECKING:
     from ccsr.training.loop import Progress
+    from ccsr.training.validation import Levels
 
 _STAGES = {
     "pretrain": "Train a model's VAE, then its denoiser, from nothing or from a base.",
@@ -47,10 +48,11 @@ def _run(stage: str, arguments: argparse.Namespace) -> int:
     config = resolve(stage, read_settings(Path(arguments.config), arguments.words))
     if arguments.dry_run:
         from ccsr.data.sources import Pictures
-        from ccsr.training.run import sources_of
+        from ccsr.training.run import cache_note, caches, sources_of
 
         print(as_yaml(config), end="")
-        terminal.say(f"{len(Pictures.open(sources_of(config)))} pictures")
+        pictures = Pictures.open(sources_of(config))
+        terminal.say(f"{len(pictures)} pictures{f'; {cache_note(pictures)}' if caches(config) else ''}")
         return 0
     from ccsr.training.run import train
 
@@ -81,6 +83,10 @@ class TrainingReporter:
 
     def __call__(self, progress: "Progress") -> None:
         """Show one event; only the first of several processes speaks."""
+        if progress.kind == "note":  # before the first step, when there is no bar yet
+            if not self._quiet:
+                terminal.say(progress.text)
+            return
         if (self._bar is None and self._progress) or progress.steps != self._steps:
             self._begin(progress)
         match progress.kind:
@@ -116,13 +122,32 @@ class TrainingReporter:
             began, first = self._start
             rest = (time.monotonic() - began) / (progress.step - first) * (progress.steps - progress.step)
             left = f", {terminal.duration(rest)} left" if rest > 0 else ""
-        terminal.say(f"step {progress.step}/{progress.steps}{left}: {values}")
+        step = f"step {progress.step}/{progress.steps}{left}:"
+        from ccsr.training.validation import by_level
+
+        if levels := by_level(progress.values):
+            for line in (step, *_table(levels)):
+                terminal.say(line)
+        else:
+            terminal.say(f"{step} {values}")
 
     def close(self) -> None:
         """Take the bar away."""
         if self._bar:
             terminal.remove_bar(self._bar)
             self._bar = None
+
+
+def _table(levels: "Levels") -> list[str]:
+    """A line for each level: bicubic enlargement, codec alone, S1, each with PSNR, PSNR of CbCr, and distance."""
+    width = max(map(len, levels))
+    methods = list(next(iter(levels.values())))
+    heads = "".join(f"{name:>24}" for name in ("S1" if method == "s1" else method for method in methods))
+    lines = [f"{'':{width}}{heads}", f"{'':{width}}" + f"{'PSNR':>8}{'CbCr':>7}{'distance':>9}" * len(methods)]
+    for level, found in levels.items():
+        cells = "".join(f"{s['psnr']:8.2f}{s['cbcr']:7.2f}{s['distance']:9.4f}" for s in found.values())
+        lines.append(f"{level:{width}}{cells}")
+    return lines
 
 
 def _command(stage: str) -> Command:

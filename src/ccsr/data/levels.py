@@ -2,6 +2,7 @@
 
 from ccsr.data.pairs import DegradationConfig
 from ccsr.degradation import Camera
+from ccsr.errors import OptionError
 
 LEVELS: dict[str, DegradationConfig] = {
     "clean": DegradationConfig(clean_share=1.0),
@@ -13,9 +14,14 @@ LEVELS: dict[str, DegradationConfig] = {
 """Only reduced; faint noise; what a camera does; the published second-order pipeline; strong noise and a poor JPEG."""
 
 
-def level_of(name: str) -> tuple[DegradationConfig, int] | None:
-    """The degradation and the factor of a name such as `heavy_x4`; None: there is no such level."""
+def level_of(name: str) -> tuple[DegradationConfig, int]:
+    """The degradation and the factor of a name such as `heavy_x4`.
+
+    Raises:
+        OptionError: there is no such level.
+    """
     damage, _, factor = name.rpartition("_x")
     if damage not in LEVELS or factor not in {"1", "2", "3", "4", "8"}:
-        return None
+        known = f"one of {', '.join(LEVELS)}, with _x1, _x2, _x3, _x4 or _x8 behind it"
+        raise OptionError(f"validation.levels has {name!r}", hint=known)
     return LEVELS[damage], int(factor)

@@ -29,9 +29,9 @@ from ccsr.degradation import (
     RealESRGANDegradation,
     StrongDegradation,
 )
-from ccsr.errors import ImageError, OptionError
+from ccsr.errors import CCSRError, ImageError, OptionError
 
-_GRID = 8
+PICTURE_GRID = 8
 """Sides of the pictures that are judged on are multiples of it: of every VAE's factor."""
 _TRIES = 50
 """Pictures that a sample tries in turn before it says that there is something wrong with all of them."""
@@ -99,6 +99,26 @@ class DataConfig:
     degradation: DegradationConfig = field(default_factory=DegradationConfig)
 
 
+def check_sizes(config: DataConfig, key: str = "data") -> None:
+    """Whether crop, region, factor and batch fit together.
+
+    Raises:
+        OptionError: they do not; `key` is how the config is called.
+    """
+    region = config.region or config.crop
+    for factor in config.degradation.factors or (config.degradation.factor,):
+        if config.crop % factor or region % factor or region < config.crop:
+            raise OptionError(
+                f"{key}.crop {config.crop} and {key}.region {region} do not suit a factor of {factor}",
+                hint="multiples of it, the region at least as large as the crop",
+            )
+    if config.batch % config.per_region:
+        raise OptionError(
+            f"{key}.batch {config.batch} is no multiple of {key}.per_region {config.per_region}",
+            hint="a batch is made of whole regions",
+        )
+
+
 class Pair(NamedTuple):
     """What one sample or batch holds."""
 
@@ -125,19 +145,11 @@ class PairDataset(Dataset[Pair]):
     """Pairs by sample number; each has `per_region` crops of one picture."""
 
     def __init__(self, pictures: Pictures, config: DataConfig, seed: int, *, ordered: bool = False) -> None:
-        region = config.region or config.crop
-        for factor in config.degradation.factors or (config.degradation.factor,):
-            if config.crop % factor or region % factor or region < config.crop:
-                raise OptionError(
-                    f"data.crop {config.crop} and data.region {region} do not suit a factor of {factor}",
-                    hint="multiples of it, the region at least as large as the crop",
-                )
-        if config.batch % config.per_region:
-            raise OptionError(f"data.batch {config.batch} is no multiple of data.per_region {config.per_region}")
+        check_sizes(config)
         if not len(pictures):
             raise OptionError("data.sources is empty", hint="for instance data.sources=FOLDER")
         self.pictures, self.config, self.seed, self.ordered = pictures, config, seed, ordered
-        self.region = region
+        self.region = config.region or config.crop
         self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
 
     def picture_of(self, number: int) -> int:
@@ -239,20 +251,47 @@ def joined(pairs: list[Pair]) -> Pair:
     )
 
 
+class _Carried(Dataset["Pair | CCSRError"]):
+    """Errors as values: raised in a worker, one would arrive with the worker's whole traceback as its message."""
+
+    def __init__(self, dataset: PairDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, number: int) -> Pair | CCSRError:
+        try:
+            return self.dataset[number]
+        except CCSRError as error:
+            return error
+
+
+def _joined_or_error(samples: list[Pair | CCSRError]) -> Pair | CCSRError:
+    pairs = [sample for sample in samples if isinstance(sample, Pair)]
+    return joined(pairs) if len(pairs) == len(samples) else next(s for s in samples if isinstance(s, CCSRError))
+
+
+def _raised(batch: Pair | CCSRError) -> Pair:
+    if isinstance(batch, CCSRError):
+        raise batch
+    return batch
+
+
 def endless_batches(dataset: PairDataset, start: int, rank: int = 0, world: int = 1) -> Iterator[Pair]:
-    """Endless batches of one process of `world`, from its batch number `start` on."""
+    """Endless batches of one process of `world`, from its batch number `start` on.
+
+    The iterator raises what the data set raises, the same with and without workers.
+    """
     config = dataset.config
     extra: dict[str, Any] = {"prefetch_factor": 2, "persistent_workers": True} if config.workers else {}
     loader = DataLoader(
-        dataset,
+        _Carried(dataset),
         batch_sampler=_Numbers(start, config.batch // config.per_region, rank, world),
         num_workers=config.workers,
-        collate_fn=joined,
+        collate_fn=_joined_or_error,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_leave_interrupts,
         **extra,
     )
-    return iter(loader)
+    return map(_raised, iter(loader))
 
 
 def fixed_pairs(pictures: Pictures, config: DataConfig, count: int, crop: int) -> list[Pair]:
@@ -269,7 +308,7 @@ def fixed_pairs(pictures: Pictures, config: DataConfig, count: int, crop: int) -
         except ImageError:
             continue
         factor = config.degradation.factor
-        grid = lcm(factor, _GRID)
+        grid = lcm(factor, PICTURE_GRID)
         side = min(crop, *gt.shape[:2]) // grid * grid
         if side == 0:
             continue

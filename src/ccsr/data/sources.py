@@ -8,8 +8,10 @@ import csv
 import hashlib
 import io
 import os
+import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -23,6 +25,10 @@ from ccsr.images import MAX_PIXELS, SUFFIXES
 
 _FORMATS = ("AVIF", "PNG", "WEBP", "TIFF", "JPEG", "BMP", "DIB", "GIF", "TGA", "PPM")
 """Pillow's names of all formats that `SUFFIXES` stand for."""
+_DIGITS = 24
+"""Of the name of a file in the cache."""
+_HEADERS = 200
+"""Pictures whose headers are read to estimate the size of all of them."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class SourceConfig:
     """Text file with one path per line; relative ones are meant from the file's folder."""
     first: int | None = None
     """Only so many of the source's pictures, from its beginning."""
+    longest_side: int | None = None
+    """Pictures with a longer side are reduced to it, by an antialiasing filter: crops then hold more of a scene."""
     shards: str | None = None
     """Tar files, as a pattern such as `lsdir-*.tar`; read by position, never unpacked."""
     gt: str | None = None
@@ -54,6 +62,8 @@ class PictureLocation(NamedTuple):
     offset: int = 0
     size: int = 0
     lq: str | None = None
+    longest_side: int | None = None
+    """Side in pixels that it is reduced to where it is larger."""
 
     @property
     def label(self) -> str:
@@ -95,6 +105,12 @@ class Pictures(Sequence[PictureLocation]):
             return _decode(location), _decode(PictureLocation(location.lq)) if location.lq else None
         return self._cached(location), self._cached(PictureLocation(location.lq)) if location.lq else None
 
+    def decoded_bytes(self) -> int:
+        """Of the cache when all is in it, about: from the headers of some pictures, spread over all of them."""
+        some = self.locations[:: max(1, len(self.locations) // _HEADERS)]
+        sizes = [_decoded_size(location) for location in some]
+        return sum(sizes) * len(self.locations) // max(1, len(sizes))
+
     def _cached(self, location: PictureLocation) -> np.ndarray:
         assert self.cache is not None  # noqa: S101 -- for the type checker
         try:
@@ -102,7 +118,9 @@ class Pictures(Sequence[PictureLocation]):
         except OSError as error:
             raise ImageError(f"cannot be read: {error.strerror}", path=location.label) from error
         key = f"{os.path.abspath(location.path)}\0{location.name}\0{facts.st_size}\0{facts.st_mtime_ns}"
-        file = self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
+        if location.longest_side:
+            key += f"\0{location.longest_side}"
+        file = self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:_DIGITS]}.npy"
         if not file.exists():
             decoded = _decode(location)
             try:
@@ -115,12 +133,24 @@ class Pictures(Sequence[PictureLocation]):
         return mapped
 
 
+def remove_cache(folder: Path) -> None:
+    """Take away what `Pictures` has kept in a folder, and the folder unless something else is in it."""
+    atomic.sweep(folder)
+    for file in folder.glob("*.npy"):
+        if re.fullmatch(rf"[0-9a-f]{{{_DIGITS}}}", file.stem):
+            file.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def _locations(config: SourceConfig) -> Sequence[PictureLocation]:
     kinds = {"folder": config.folder, "list": config.list, "shards": config.shards, "gt": config.gt}
     given = [name for name, value in kinds.items() if value]
     if len(given) != 1:
         what = f"both {' and '.join(given)}" if given else "none of folder, list, shards, gt"
         raise OptionError(f"a source of pictures has {what}", hint="give each source one of them")
+    if config.longest_side and config.gt:
+        raise OptionError("longest_side does not suit ready pairs", hint="reduce both folders beforehand")
     if (config.lq is None) != (config.gt is None):
         raise OptionError("a source of pairs needs both gt and lq")
     if (config.manifest or config.without_licence) and not (config.folder and config.manifest):
@@ -138,7 +168,7 @@ def _locations(config: SourceConfig) -> Sequence[PictureLocation]:
         raise OptionError(
             "no pictures are there", path=kinds[given[0]], hint=f"looked for {', '.join(sorted(SUFFIXES))}"
         )
-    return found
+    return [location._replace(longest_side=config.longest_side) for location in found]
 
 
 def _files(folder: Path) -> list[Path]:
@@ -201,6 +231,41 @@ def _shards(pattern: str) -> list[PictureLocation]:
 
 
 def _decode(location: PictureLocation) -> np.ndarray:
+    with _opened(location) as picture:
+        upright = ImageOps.exif_transpose(picture)
+        if upright.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+            grey = (np.asarray(upright).astype(np.uint32) * 255 + 32767) // 65535
+            pixels = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+        else:
+            pixels = np.asarray(upright.convert("RGB"))
+        size = _reduced(upright.width, upright.height, location.longest_side)
+    if size == (pixels.shape[1], pixels.shape[0]):
+        return pixels
+    # Pillow's filters widen with the reduction, so that nothing is passed over.
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def _decoded_size(location: PictureLocation) -> int:
+    """Bytes of a picture and of its low-quality one, from their headers; 0 for one that cannot be read."""
+    try:
+        with _opened(location) as picture:
+            width, height = _reduced(picture.width, picture.height, location.longest_side)
+        return 3 * width * height + (_decoded_size(PictureLocation(location.lq)) if location.lq else 0)
+    except ImageError:
+        return 0
+
+
+def _reduced(width: int, height: int, longest: int | None) -> tuple[int, int]:
+    """(width, height) with the longer side reduced to `longest` where it is larger."""
+    if longest is None or max(width, height) <= longest:
+        return width, height
+    scale = longest / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+@contextmanager
+def _opened(location: PictureLocation) -> Iterator[Image.Image]:
+    """A picture whose header has been read; whatever Pillow raises inside is one line that names the file."""
     try:
         with open(location.path, "rb") as file:
             data: IO[bytes] = file
@@ -210,11 +275,7 @@ def _decode(location: PictureLocation) -> np.ndarray:
             with Image.open(data, formats=_FORMATS) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
                     raise ImageError(f"{picture.width}x{picture.height} is too large", path=location.label)
-                upright = ImageOps.exif_transpose(picture)
-                if upright.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-                    grey = (np.asarray(upright).astype(np.uint32) * 255 + 32767) // 65535
-                    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
-                return np.asarray(upright.convert("RGB"))
+                yield picture
     except ImageError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -85,7 +85,9 @@ def _path(run: Path, step: int) -> Path:
 
 
 def _steps(run: Path) -> list[int]:
-    return sorted(int(p.name.removeprefix("step-")) for p in (run / FOLDER).glob("step-*"))
+    """In order; folders that somebody else has put there, under names of another form, are left alone."""
+    found = ((p, p.name.removeprefix("step-")) for p in (run / FOLDER).glob("step-*"))
+    return sorted(int(number) for p, number in found if number.isdecimal() and p == _path(run, int(number)))
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from ccsr.data.pairs import DataConfig
 from ccsr.data.sources import SourceConfig
 from ccsr.errors import OptionError
 from ccsr.options import ColorFix, DtypeName
+from ccsr.training.checks import check_validation, check_values
 from ccsr.training.yaml_config import apply
 
 SHIPPED_NETWORK = "squeezenet"
@@ -41,7 +42,8 @@ class LoopConfig:
     ema: float = 0.0
     """Decay of the running average of the weights, which then is what is kept; 0: none."""
     precision: Literal["auto", DtypeName] = "fp32"
-    """Of the networks' arithmetic; losses, noise and weights stay in float32. auto: bf16 where the machine has it."""
+    """Of the networks' arithmetic; losses, noise and weights stay in float32. auto: bf16 on GPUs that have it and on
+    CPUs with AMX, else fp32."""
     checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, a third more time."""
     seed: int = 0
@@ -266,13 +268,15 @@ def resolve(stage: str, settings: Mapping[str, Any]) -> Config:
         OptionError: a setting that there is not, or values that make no sense together.
     """
     config = apply(recipe(stage, str(settings.get("recipe", "published"))), settings)
-    loops = [config.vae.loop, config.denoiser.loop] if isinstance(config, PretrainConfig) else [config.loop]
-    for loop in loops:
-        for name in ("steps", "accumulate", "log_every", "evaluate_every", "save_every", "keep"):
-            if getattr(loop, name) < 1:
-                raise OptionError(f"loop.{name} is {getattr(loop, name)}", hint="choose 1 or more")
-    if isinstance(config, PretrainConfig) and (config.vae.data.sources or config.denoiser.data.sources):
-        raise OptionError("a phase has data.sources of its own", hint="both learn on the sources at the top")
+    check_values(config)
+    judged = [config.vae.data, config.denoiser.data] if isinstance(config, PretrainConfig) else [config.data]
+    for data in judged:
+        check_validation(config.validation.levels, config.validation.crop, data)
+    if isinstance(config, PretrainConfig):
+        if config.vae.data.sources or config.denoiser.data.sources:
+            raise OptionError("a phase has data.sources of its own", hint="both learn on the sources at the top")
+        if config.vae.skip and config.denoiser.skip:
+            raise OptionError("vae.skip and denoiser.skip leave nothing to do", hint="skip one of them at most")
     if isinstance(config, Stage2Config):
         loss = config.loss
         if loss.latent_share and not {"unet", "controlnet"} & set(config.model.trained):
@@ -285,14 +289,12 @@ def resolve(stage: str, settings: Mapping[str, Any]) -> Config:
                 "loss.discriminator is projected without its two feature networks",
                 hint="loss.features=DINO.pth loss.semantics=DINOV2.pth, or loss.discriminator=patchgan",
             )
-        if loss.discriminator == "patchgan" and config.data.crop < 24:
-            raise OptionError(f"data.crop is {config.data.crop}", hint="patchgan needs 24 at least")
-        denoiser = loss.latent
-    else:
-        denoiser = config.denoiser_loss if isinstance(config, PretrainConfig) else config.loss
-    low, high = denoiser.t_range
-    if not 0 <= low < high <= 1000:
-        raise OptionError(f"loss.t_range is {low}, {high}", hint="0 to 1000, the first below the second")
-    if any(not 0 <= t < 1000 for t in denoiser.renoise):
-        raise OptionError(f"loss.renoise is {denoiser.renoise}", hint="indices from 0 to 999")
+        least = {
+            "patchgan": 24 if loss.discriminator == "patchgan" else 1,
+            SHIPPED_NETWORK: 24 if loss.perceptual == SHIPPED_NETWORK else 1,
+            "loss.ssim_weight": 11 if loss.ssim_weight else 1,
+        }
+        for what, side in least.items():
+            if config.data.crop < side:
+                raise OptionError(f"data.crop is {config.data.crop}", hint=f"{what} needs {side} at least")
     return config

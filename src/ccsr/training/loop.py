@@ -86,7 +86,7 @@ class Progress:
     values: dict[str, float] = field(default_factory=dict)
     """Means since the last line of the log, when there is one; scores after an evaluation."""
     kind: str = "step"
-    """step, log, evaluation, save, stopped (by a signal), or warning (with `text`)."""
+    """step, log, evaluation, save, stopped (by a signal), or note and warning (with `text`)."""
     text: str = ""
 
 
@@ -305,7 +305,8 @@ def fit(
                 norm = each.update(step, world)
                 name = "gradient" if each is product else f"gradient_{each.trainee.name}"
                 sums[name] = sums.get(name, 0.0) + norm
-                finite = finite and (each.scaler.is_enabled() or bool(torch.isfinite(norm)))
+                # A loss scale of fp16 that is too large costs a few steps in a row, each of which halves it.
+                finite = finite and bool(torch.isfinite(norm))
             bad_steps = 0 if finite else bad_steps + 1
             if bad_steps == _GIVE_UP:
                 raise TrainingError(

@@ -2,41 +2,46 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
 from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.utils import LoggerType
 
 from ccsr import atomic
 from ccsr.data.levels import LEVELS, level_of
 from ccsr.data.pairs import DataConfig, PairDataset, endless_batches, fixed_pairs
-from ccsr.data.sources import Pictures, SourceConfig
+from ccsr.data.sources import Pictures, SourceConfig, remove_cache
 from ccsr.errors import MissingExtraError, OptionError, TrainingError
 from ccsr.networks import CompactAutoencoder, latent_factor
-from ccsr.plan import has_bf16
+from ccsr.plan import cpu_flags
 from ccsr.training import checkpoints
 from ccsr.training.codec_start import start_codec
 from ccsr.training.config import Config, LoopConfig, ModelConfig, PretrainConfig, Stage1Config, ValidationConfig
-from ccsr.training.loop import Listener, TrainingStage, fit
+from ccsr.training.loop import Listener, Progress, TrainingStage, fit
 from ccsr.training.networks import ModelInTraining, pack, start_networks, with_base
 from ccsr.training.pretrain import VAEStage, set_scale
 from ccsr.training.stage1 import Stage1
 from ccsr.training.stage2 import Stage2
-from ccsr.training.validation import Validation
-from ccsr.training.yaml_config import as_yaml, differences
+from ccsr.training.validation import SMALLEST, Validation
+from ccsr.training.yaml_config import as_yaml, differences, plain
 
 CONFIG = "config.yaml"
 MODEL = "model"
+DECODED = "decoded"
 FINISHED = "finished.json"
 """Written after the model: a killed or continued run may have an older model."""
 _SCALE_PAIRS = 64
 _START_PICTURES, _START_CROP = 256, 256
 """What a codec starts from: so many pictures, and the side of the square that is taken from each."""
 
-# What may change between a run and its continuation: nothing that an earlier step has depended on.
+# What may change between a run and its continuation: nothing that an earlier step has depended on. The steps of a
+# cosine are held apart, by `_keep`.
 _LOOP_FREE = ("steps", "hours", "log_every", "evaluate_every", "save_every", "keep", "tracker", "checkpointing")
 _FREE = frozenset(
     {"run", "model.name", "model.licence", "model.dtype", "model.color_fix"}
@@ -44,6 +49,29 @@ _FREE = frozenset(
     | {f"{prefix}loop.{name}" for prefix in ("", "vae.", "denoiser.") for name in _LOOP_FREE}
     | {f"{prefix}data.{name}" for prefix in ("", "vae.", "denoiser.") for name in ("workers", "cache")}
 )
+
+
+class _Phase(NamedTuple):
+    """One loop of a run: the only one, or one of a pre-training's two."""
+
+    name: str
+    """Of its settings and its folder in the run's; empty for the only one."""
+    loop: LoopConfig
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.name}." if self.name else ""
+
+    def folder(self, run: Path) -> Path:
+        return run / self.name
+
+
+def _phases(config: Config) -> list[_Phase]:
+    """In their order, without those that are skipped."""
+    if not isinstance(config, PretrainConfig):
+        return [_Phase("", config.loop)]
+    phases = {"vae": config.vae, "denoiser": config.denoiser}
+    return [_Phase(name, phase.loop) for name, phase in phases.items() if not phase.skip]
 
 
 @dataclass
@@ -68,10 +96,12 @@ def train(config: Config, listen: Listener = lambda _: None) -> Outcome:
     run = Path(config.run)
     if (step := _finished(run, config)) is not None:
         return Outcome(True, step, run / MODEL)
+    for phase in _phases(config):
+        _check_machine(phase.loop)
     _keep(run, config)
     if isinstance(config, PretrainConfig):
         return _pretrain(config, run, listen)
-    pictures, judged = _pictures(config.data.sources, config.validation, run / "decoded" if config.data.cache else None)
+    pictures, judged = _pictures(config, run, listen)
     loop = _on_this_machine(config.loop)
     accelerator = _accelerator(loop, run)
     networks = _started(config.model, loop, pictures, accelerator)
@@ -90,8 +120,7 @@ def _pretrain(config: PretrainConfig, run: Path, listen: Listener) -> Outcome:
     """The VAE in `run/vae`, then the denoiser in `run/denoiser`, which starts from what the first has packed."""
     vae_data, data = config.vae.data, config.denoiser.data
     vae_loop, loop = _on_this_machine(config.vae.loop), _on_this_machine(config.denoiser.loop)
-    cache = run / "decoded" if vae_data.cache or data.cache else None
-    pictures, judged = _pictures(config.sources, config.validation, cache)
+    pictures, judged = _pictures(config, run, listen)
     model, first = config.model, run / "vae" / MODEL
     if not config.vae.skip:
         if not first.exists():
@@ -156,48 +185,54 @@ def _packed(
     finished: bool,
 ) -> Outcome:
     accelerator.wait_for_everyone()
-    step = _last(config, run)
+    last = _phases(config)[-1]
+    step = checkpoints.latest(last.folder(run)) or 0
     if finished and accelerator.is_main_process:
         how = f"trained by ccsr train {stage}, {step} steps on {count} pictures"
         pack(networks, config.model, run / MODEL, how)
         (run / FINISHED).write_text(json.dumps({"step": step}), encoding="utf-8")
+        remove_cache(run / DECODED)
     accelerator.wait_for_everyone()
     return Outcome(finished, step, run / MODEL if finished else None)
 
 
-def _last(config: Config, run: Path) -> int:
-    """The last step of a run, or of a pre-training's last phase."""
-    if isinstance(config, PretrainConfig):
-        run /= "vae" if config.denoiser.skip else "denoiser"
-    return checkpoints.latest(run) or 0
-
-
 def _accelerator(loop: LoopConfig, run: Path) -> Accelerator:
+    # Its own mixed precision is one for the whole program; phases and runs may differ, so the stages have theirs.
+    return Accelerator(mixed_precision="no", log_with=loop.tracker, project_dir=str(run))
+
+
+def _check_machine(loop: LoopConfig) -> None:
+    """Whether this machine has what a phase asks for, told before the first phase begins."""
     if loop.precision == "fp16" and not torch.cuda.is_available():
         raise OptionError("loop.precision is fp16 without a GPU", hint="choose bf16 or fp32")
-    try:
-        # Its own mixed precision is one for the whole program; phases and runs may differ, so the stages have theirs.
-        return Accelerator(mixed_precision="no", log_with=loop.tracker, project_dir=str(run))
-    except (ImportError, ValueError) as error:
+    if not loop.tracker:
+        return
+    # Accelerate passes over a tracker that is not installed without a word.
+    known, installed = [str(t) for t in LoggerType], [str(t) for t in get_available_trackers()]
+    if loop.tracker not in {*known, *LOGGER_TYPE_TO_CLASS}:
+        raise OptionError(f"loop.tracker is {loop.tracker}", hint=f"choose from {', '.join(known)}")
+    if loop.tracker in known and loop.tracker not in installed and not (loop.tracker == "all" and installed):
         raise MissingExtraError(
-            f"loop.tracker is {loop.tracker}: {error}",
-            hint="install that tracker, or leave it out: log.jsonl is written anyway",
-        ) from error
+            f"loop.tracker is {loop.tracker}, which is not installed",
+            hint='pip install "ccsr[train]" brings tensorboard; without a tracker log.jsonl is written all the same',
+        )
 
 
 def _on_this_machine(loop: LoopConfig) -> LoopConfig:
-    """`auto` made definite."""
+    """`auto` made definite. Of CPUs only those with AMX train faster in bf16: with AVX-512 alone the casts of autocast
+    and the backward pass cost more than the products gain (measured: 1.5 times the time of fp32)."""
     if loop.precision != "auto":
         return loop
-    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else has_bf16()
+    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else "amx_bf16" in cpu_flags()
     return replace(loop, precision="bf16" if fast else "fp32")
 
 
-def _pictures(
-    sources: tuple[SourceConfig, ...], validation: ValidationConfig, cache: Path | None
-) -> tuple[Pictures, Pictures]:
+def _pictures(config: Config, run: Path, listen: Listener) -> tuple[Pictures, Pictures]:
     """What is trained on, and what is judged on."""
-    every = Pictures.open(sources, cache)
+    validation, cache = config.validation, run / DECODED if caches(config) else None
+    every = Pictures.open(sources_of(config), cache)
+    if cache and not cache.exists():
+        listen(Progress(0, 0, kind="note", text=f"{cache}: {cache_note(every)}"))
     if validation.sources:
         return every, Pictures.open(validation.sources)
     count = min(validation.hold_out, len(every) // 2)
@@ -218,12 +253,10 @@ def _started(model: ModelConfig, loop: LoopConfig, pictures: Pictures, accelerat
 def _validation(pictures: Pictures, config: ValidationConfig, data: DataConfig) -> Validation:
     levels = {}
     for name in config.levels:
-        level = level_of(name)
-        if level is None:
-            known = f"one of {', '.join(LEVELS)}, with _x1, _x2, _x3, _x4 or _x8 behind it"
-            raise OptionError(f"validation.levels has {name!r}", hint=known)
-        degradation = replace(level[0], factor=level[1])
-        levels[name] = fixed_pairs(pictures, replace(data, degradation=degradation), config.count, config.crop)
+        damage, factor = level_of(name)
+        degradation = replace(damage, factor=factor)
+        pairs = fixed_pairs(pictures, replace(data, degradation=degradation), config.count, config.crop)
+        levels[name] = [pair for pair in pairs if min(pair.gt.shape[-2:]) >= SMALLEST]
     if levels:
         return Validation([], {name: pairs for name, pairs in levels.items() if pairs}, config.sheet)
     return Validation(fixed_pairs(pictures, data, config.count, config.crop), sheet=config.sheet)
@@ -234,6 +267,20 @@ def sources_of(config: Config) -> tuple[SourceConfig, ...]:
     return config.sources if isinstance(config, PretrainConfig) else config.data.sources
 
 
+def caches(config: Config) -> bool:
+    """Whether decoded pictures are kept while a run lasts."""
+    if isinstance(config, PretrainConfig):
+        return config.vae.data.cache or config.denoiser.data.cache
+    return config.data.cache
+
+
+def cache_note(pictures: Pictures) -> str:
+    """What the cache of some pictures takes, in a few words."""
+    size = pictures.decoded_bytes()
+    said = f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{max(1, round(size / 1e6))} MB"
+    return f"decoded pictures take about {said} until the run has finished"
+
+
 def _finished(run: Path, config: Config) -> int | None:
     """The step that the folder's model was packed after, if it is what this config ends in."""
     kept = _read(run)
@@ -241,31 +288,54 @@ def _finished(run: Path, config: Config) -> int | None:
         step = int(json.loads((run / FINISHED).read_text(encoding="utf-8"))["step"])
     except (OSError, ValueError, KeyError):
         return None
-    same = kept is not None and not differences(config, kept, frozenset({"run"}))
-    if isinstance(config, PretrainConfig):
-        loop = (config.vae if config.denoiser.skip else config.denoiser).loop
-    else:
-        loop = config.loop
-    return step if same and step == loop.steps and (run / MODEL).exists() else None
+    last = _phases(config)[-1]
+    # The model's own step counts, and not the file's: where a cosine was ended early, that is the cosine's length.
+    same = kept is not None and not differences(config, kept, frozenset({"run", f"{last.prefix}loop.steps"}))
+    return step if same and step == last.loop.steps and (run / MODEL).exists() else None
 
 
 def _keep(run: Path, config: Config) -> None:
     """Write the resolved config into the run folder, or hold it against the one that is there."""
-    kept = _read(run)
-    if kept is not None and checkpoints.latest(run) is not None:
-        changed = differences(config, kept, _FREE)
+    kept, settings = _read(run), plain(config)
+    begun = [(p, step) for p in _phases(config) if (step := checkpoints.latest(p.folder(run))) is not None]
+    if kept is not None and begun:
+        # Nothing has depended yet on the settings of a pre-training's second phase.
+        later = {"denoiser", "denoiser_loss"} if all(p.name != "denoiser" for p, _ in begun) else set()
+        changed = differences(config, kept, _FREE | later)
         if changed:
             more = f" (and {len(changed) - 1} more)" if changed[1:] else ""
             raise OptionError(
                 f"this run began with another {changed[0]}{more}",
                 path=run, hint="give run=ANOTHER-FOLDER to begin anew",
             )  # fmt: skip
+        for phase, step in begun:
+            _keep_cosine(phase, step, run, kept, settings)
     try:
         run.mkdir(parents=True, exist_ok=True)
         with atomic.file(run / CONFIG) as file:  # each of several processes writes the same
-            file.write(as_yaml(config).encode())
+            file.write(as_yaml(settings).encode())
     except OSError as error:
         raise TrainingError(f"cannot be written: {error.strerror}", path=run) from error
+
+
+def _keep_cosine(phase: "_Phase", step: int, run: Path, kept: Mapping[str, Any], settings: dict[str, Any]) -> None:
+    """The length of a cosine that `step` steps were made under stays the run's, also in `settings`.
+
+    Raises:
+        OptionError: further steps would be made under another.
+    """
+    if phase.loop.schedule != "cosine":
+        return
+    before, now = ((s[phase.name] if phase.name else s)["loop"] for s in (kept, settings))
+    length = before.get("steps", now["steps"])
+    if now["steps"] not in (length, *range(step + 1)):
+        key = f"{phase.prefix}loop.steps"
+        raise OptionError(
+            f"{key} is {now['steps']}, and the rate of this run falls by a cosine over {length} steps",
+            path=run,
+            hint=f"give {key}={length} to go on, {key}={step} to end it here, or run=ANOTHER-FOLDER to begin anew",
+        )
+    now["steps"] = length
 
 
 def _read(run: Path) -> dict[str, Any] | None:

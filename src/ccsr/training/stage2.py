@@ -27,6 +27,8 @@ from ccsr.weights.tensors import read_tensors
 
 _STRIDE = 16
 """Of the deepest map of either feature network."""
+_SCALES = (2.0**16, 2.0**12, 2.0**8, 2.0**4, 1.0)
+"""Factors of a loss under fp16, tried in turn until its gradient is finite; the first is GradScaler's own."""
 
 
 def _weights(path: str) -> dict[str, Tensor]:
@@ -183,9 +185,18 @@ class Stage2:
             return term
         last = self.networks.vae.decoder.conv_out.weight
         nll = torch.stack(list(terms.values())).sum()
-        ours, theirs = (torch.autograd.grad(x, last, retain_graph=True)[0].norm() for x in (nll, term))
+        ours, theirs = (self._gradient_norm(x, last) for x in (nll, term))
         # Source: ccsr-spec 6.3; the factor makes both gradients of one length at the last layer.
         return (ours / (theirs + 1e-4)).clamp(0, 1e4).detach() * term
+
+    def _gradient_norm(self, loss: Tensor, weight: Tensor) -> Tensor:
+        """Length of the loss's gradient. In fp16 small gradients vanish on the way unless the loss is scaled up."""
+        norm = loss.new_zeros(())
+        for scale in _SCALES if self.precision.dtype is torch.float16 else (1.0,):
+            norm = torch.autograd.grad(scale * loss, weight, retain_graph=True)[0].norm() / scale
+            if torch.isfinite(norm):
+                break
+        return norm
 
     def evaluate(self) -> ValidationResult | None:
         """Scores of the present weights."""

@@ -20,8 +20,11 @@ from ccsr.training.losses import Predict, to_ycbcr
 from ccsr.training.networks import ModelInTraining
 from ccsr.weights.tensors import read_tensors
 
-_SMALLEST = 32
+SMALLEST = 32
 """Side in pixels below which the feature network has nothing left to see."""
+
+
+_METHODS = ("bicubic", "codec", "s1")
 
 
 def super_resolve(
@@ -78,13 +81,27 @@ def judge(
     """The level table where there are levels, else the scores of `judge_pairs`; None where there are no pictures."""
     if not validation.levels:
         return judge_pairs(networks, predict, validation.pairs, validation.sheet, device)
-    scores: dict[str, float] = {}
+    scores: dict[str, float] = {}  # under names that `by_level` takes apart
     rows: list[Sequence[Tensor]] = []
     for name, pairs in validation.levels.items():
         found, seen = _judge_level(networks, predict, pairs, validation.sheet, device)
         scores |= {f"{name}_{key}": value for key, value in found.items()}
         rows += seen
     return ValidationResult(scores, sheet_of(rows))
+
+
+Levels = dict[str, dict[str, dict[str, float]]]
+"""Level, method (bicubic, codec, s1), and psnr, cbcr and distance of it."""
+
+
+def by_level(scores: Mapping[str, float]) -> Levels:
+    """The table that `judge` writes as one flat mapping; empty for scores without levels."""
+    found: Levels = {}
+    for name, value in scores.items():
+        parts = name.rsplit("_", 2)
+        if len(parts) == 3 and parts[1] in _METHODS:
+            found.setdefault(parts[0], {}).setdefault(parts[1], {})[parts[2]] = value
+    return found
 
 
 def _judge_level(
@@ -104,11 +121,8 @@ def _judge_level(
 
         latent = super_resolve(predict, networks.schedule, vae, up, 1, normal)
         input_latent = codec.draw_latent(vae, codec.encode(vae, up), None)
-        made = {
-            "bicubic": up,
-            "codec": fix(codec.decode(vae, input_latent), up).clamp(0, 1),
-            "s1": fix(codec.decode(vae, latent), up).clamp(0, 1),
-        }
+        pictures = (up, *(fix(codec.decode(vae, z), up).clamp(0, 1) for z in (input_latent, latent)))
+        made = dict(zip(_METHODS, pictures, strict=True))
         truth = to_ycbcr(gt)
         for name, picture in made.items():
             seen = to_ycbcr(picture)
@@ -160,7 +174,7 @@ def judge_pairs(
             "s1_cbcr": psnr(to_ycbcr(fixed)[:, 1:], truth[:, 1:]),
             "seed_difference": float((one - other).abs().mean()),
         }
-        if min(gt.shape[-2:]) >= _SMALLEST:
+        if min(gt.shape[-2:]) >= SMALLEST:
             eye = _eye(device)
             found |= {
                 "bicubic_distance": float(perceptual_distance(eye, up, gt)),

@@ -1,6 +1,7 @@
 """From a YAML file and `key=value` words to dataclasses: every key checked, every value of its field's type."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -122,16 +123,16 @@ def _scalar(value: Any, kind: Any, name: str) -> Any:
         if isinstance(value, (Mapping, list)) or value is None:
             raise wrong
         return str(value)
+    if kind is int and isinstance(value, int):
+        return value
     try:
         # YAML takes 5e-5 for a text, since it has no dot.
         number = float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise wrong from error
-    if kind is int:
-        if number != int(number):
-            raise wrong
-        return int(number)
-    return number
+    if not math.isfinite(number) or (kind is int and not number.is_integer()):
+        raise wrong
+    return int(number) if kind is int else number
 
 
 def plain(config: Any) -> Any:
@@ -146,6 +147,15 @@ def as_yaml(config: Any) -> str:
     return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True, width=120)
 
 
+def _same(a: Any, b: Any) -> bool:
+    """Equal, where a setting that an earlier version did not know yet counts as one that is not given."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return all(_same(a.get(key), b.get(key)) for key in {*a, *b})
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b)
+
+
 def differences(config: Any, other: Mapping[str, Any], free: frozenset[str], prefix: str = "") -> list[str]:
     """Keys whose values differ between a config and a mapping made from an earlier one, but for those in `free`."""
     mine = plain(config) if not isinstance(config, Mapping) else config
@@ -153,7 +163,7 @@ def differences(config: Any, other: Mapping[str, Any], free: frozenset[str], pre
     for key in dict.fromkeys([*mine, *other]):
         name = f"{prefix}{key}"
         a, b = mine.get(key), other.get(key)
-        if name in free or a == b:
+        if name in free or _same(a, b):
             continue
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             found += differences(a, b, free, f"{name}.")
