@@ -5,7 +5,7 @@ import os
 import pytest
 
 from ccsr.options import UpscaleOptions
-from ccsr.plan import Plan, make_plan
+from ccsr.plan import Plan, make_plan, output_size
 from ccsr.weights import describe
 
 
@@ -27,3 +27,9 @@ def test_only_small_pictures_without_tiles_are_computed_side_by_side(tiny: str) 
         assert plan(tiny, 64, **tiles).lanes == 1, tiles
     assert plan(tiny, 64, tile=256).lanes == 4, "one tile is none"
     assert plan(tiny, 64, threads=2).lanes == 1, "threads that were asked for are given to each picture"
+
+
+def test_the_first_program_rounds_sides_up() -> None:
+    asked = {"scale": "5/2"}
+    assert output_size(61, 33, UpscaleOptions.from_mapping(asked | {"compat": "v1"})) == (153, 83)
+    assert output_size(61, 33, UpscaleOptions.from_mapping(asked)) == (152, 82)

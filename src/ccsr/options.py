@@ -422,12 +422,16 @@ class UpscaleOptions:
         elif self.sampling == "uniform":
             found = uniform_trajectory(self.steps)
         else:
-            found = nuts_trajectory(self.T or T_OF_STEPS[self.steps], *self._bounds(Fraction(2, 3), Fraction(1, 2)))
-        return found._replace(timesteps=(self.start_index, *found.timesteps[1:]))
+            t_max, t_min = self._bounds(Fraction(2, 3), Fraction(1, 2))
+            found = nuts_trajectory(self.T or T_OF_STEPS[self.steps], t_max, t_min)
+            if COMPAT[self.compat].skipped_start and t_max == 1 and len(found.timesteps) > 1:
+                found = found.without_start()
+        return found.starting_at(self.start_index)
 
-    def _bounds(self, t_max: Fraction, t_min: Fraction) -> tuple[Fraction, Fraction]:
+    def _bounds(self, t_max: Fraction, t_min: Fraction) -> tuple[Fraction | float, Fraction | float]:
         """The given t_max and t_min (0 is one), these where none was given."""
-        return t_max if self.t_max is None else self.t_max, t_min if self.t_min is None else self.t_min
+        bounds = t_max if self.t_max is None else self.t_max, t_min if self.t_min is None else self.t_min
+        return (float(bounds[0]), float(bounds[1])) if COMPAT[self.compat].float_shares else bounds
 
     def digest(self, **facts: Any) -> str:
         """Hash of all that decides a result's bytes: these options and `facts` such as the model's hash."""

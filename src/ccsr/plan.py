@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from itertools import groupby, islice
-from math import isqrt
+from math import ceil, isqrt
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ccsr.errors import MemoryPlanError, OptionError
@@ -88,6 +88,8 @@ class Plan:
 def output_size(width: int, height: int, options: UpscaleOptions) -> tuple[int, int]:
     """(width, height) of the result: round(side * scale), or the target size with the aspect kept.
 
+    Under `--compat v1` a scale's sides are rounded up.
+
     Raises:
         OptionError: the target asks for less than the input or more than eight times its side.
     """
@@ -100,6 +102,8 @@ def output_size(width: int, height: int, options: UpscaleOptions) -> tuple[int, 
         size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
     else:
         size = (round(width * options.scale), round(height * options.scale))
+        if COMPAT[options.compat].sides_rounded_up:
+            size = (ceil(width * float(options.scale)), ceil(height * float(options.scale)))
     if not (0.999 * width <= size[0] <= 8.001 * width + 1 and 0.999 * height <= size[1] <= 8.001 * height + 1):
         raise OptionError(
             f"{width}x{height} to {size[0]}x{size[1]} is not between 1 and 8 times the side",
@@ -186,6 +190,8 @@ def make_plan(width: int, height: int, options: UpscaleOptions, model: "ModelDes
     if denoiser.side or vae.side:
         lanes = 1  # the statistics that tiles share are kept in the networks
     at_work = max(_at_work(part, pixels) * part.pixel_bytes for part in (denoiser, vae))
+    if COMPAT[options.compat].whole_encoder:
+        at_work = max(at_work, pixels * vae.pixel_bytes)
     resident = _resident(width * height, pixels, model.latent_factor, options)
     weights = sum(model.parameters.values()) * BYTES[dtype]
     memory = int(weights + lanes * options.batch_size * (at_work + resident) + _PROGRAM)

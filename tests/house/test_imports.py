@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     # Other names of two modules of the method, which the documentation promised.
     "sampler": {"method"},
     "timesteps": {"method"},
-    "verify": {"method", "networks"},
+    "verify": {"method", "networks", "pipeline", "weights"},
     "degradation": set(),
     "data": {"degradation", "images"},
     "training": {"data", "method", "metrics", "networks", "plan", "weights"},

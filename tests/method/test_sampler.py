@@ -1,10 +1,14 @@
 """Against the specification's figures and diffusers' own scheduler."""
 
+from fractions import Fraction
+
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from torch import Tensor
 
-from ccsr.method.sampler import NoiseSchedule, add_noise, ddpm_step, predict_x0, sample, training_target
+from ccsr.errors import WeightsError
+from ccsr.method.sampler import NoiseSchedule, SamplingStep, add_noise, ddpm_step, predict_x0, sample, training_target
 from ccsr.method.timesteps import nuts_trajectory, uniform_trajectory
 
 SCHEDULE = NoiseSchedule.scaled_linear()
@@ -127,3 +131,44 @@ def test_draws_and_evaluations_in_order() -> None:
     )
     assert names == ["start", "renoise", "step1"]
     assert seen == [(0, 999), (1, 582), (2, 499)]
+
+
+def test_a_start_that_is_not_evaluated() -> None:
+    """Noised to 999, evaluated at 831, and nothing of it is the start's own evaluation."""
+    schedule = NoiseSchedule.scaled_linear()
+    trajectory = nuts_trajectory(6, 1, Fraction(1, 2)).without_start()
+    seen: list[tuple[int, bool]] = []
+    steps: list[SamplingStep] = []
+
+    def predict(z_t: Tensor, t: int, is_start: bool) -> Tensor:
+        seen.append((t, is_start))
+        return z_t / 2
+
+    draws = {name: torch.randn(1, 4, 2, 2) for name in ("start", "step0", "step1")}
+    z_lq = torch.randn(1, 4, 2, 2)
+    sample(predict, schedule, trajectory, z_lq, draws.__getitem__, steps.append)
+    assert seen == [(831, False), (665, False), (499, False)]
+    assert torch.equal(steps[0].z_t, add_noise(schedule, z_lq, draws["start"], 999))
+    first = steps[0]
+    assert torch.equal(steps[1].z_t, ddpm_step(schedule, first.z_t, first.x0, 831, 665, draws["step0"]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("beta_schedule", "linear"), ("timestep_spacing", "trailing"), ("steps_offset", 0),
+     ("rescale_betas_zero_snr", True), ("clip_sample", True), ("num_train_timesteps", 500),
+     ("trained_betas", [0.1]), ("prediction_type", "flow")],
+)  # fmt: skip
+def test_a_setting_that_is_not_followed_is_named(setting: str, value: object) -> None:
+    with pytest.raises(WeightsError, match=f"its {setting} is"):
+        NoiseSchedule.from_config({"beta_start": 0.00085, "beta_end": 0.012, setting: value})
+
+
+def test_the_file_of_sd_21_is_followed() -> None:
+    """As published with the base model: a PNDM file, whose own settings DDPM does not have."""
+    published = {"_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1,
+                 "beta_schedule": "scaled_linear", "num_train_timesteps": 1000, "set_alpha_to_one": False,
+                 "skip_prk_steps": True, "clip_sample": False, "prediction_type": "epsilon"}  # fmt: skip
+    found = NoiseSchedule.from_config(published)
+    assert torch.equal(found.alpha_bar, SCHEDULE.alpha_bar)
+    assert NoiseSchedule.from_config({**published, "prediction_type": "v_prediction"}).prediction_type == "v_prediction"

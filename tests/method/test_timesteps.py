@@ -100,12 +100,12 @@ def test_steps_of_the_paper() -> None:
 
 
 def test_where_each_step_leads() -> None:
-    assert nuts_trajectory(12, F(2, 3), F(1, 3)) == (
+    assert nuts_trajectory(12, F(2, 3), F(1, 3))[:3] == (
         (999, 582, 499, 416, 333),
         (916, 499, 416, 333, 250),
         582,
     )
-    assert uniform_trajectory(3) == ((999, 666, 333), (666, 333, -1), None)
+    assert uniform_trajectory(3)[:3] == ((999, 666, 333), (666, 333, -1), None)
 
 
 def test_first_version() -> None:
@@ -139,3 +139,26 @@ def test_first_version() -> None:
     with pytest.raises(OptionError, match="leave none between them"):
         first_version_trajectory(45, 0.6667, 0)
     assert UpscaleOptions.from_mapping({"compat": "v1"}).trajectory == published
+
+
+def test_t_max_1_of_the_second_program() -> None:
+    """It makes no evaluation at 999 and takes a sample noised to it for one at 831 (ccsr-spec 1.4, point 4)."""
+    asked = {"T": 6, "t_max": 1, "t_min": "1/2"}
+    published = UpscaleOptions.from_mapping(asked | {"compat": "v2"}).trajectory
+    assert published.timesteps == (831, 665, 499)
+    assert published.previous == (665, 499, 333)
+    assert (published.start, published.renoise) == (999, None)
+    ours = UpscaleOptions.from_mapping(asked).trajectory
+    assert ours.timesteps == (999, 831, 665, 499)
+    assert (ours.start, ours.renoise) == (None, 831)
+    earlier = UpscaleOptions.from_mapping(asked | {"compat": "v2", "start_index": 900}).trajectory
+    assert (earlier.start, earlier.timesteps[0]) == (900, 831)
+
+
+def test_shares_in_floating_point_as_published() -> None:
+    """45 * 0.7 is a little less than 31.5 there."""
+    first = UpscaleOptions.from_mapping({"compat": "v1", "T": 45, "t_max": "0.7", "t_min": "1/3"}).trajectory
+    assert first.timesteps[:2] == (999, 681)
+    second = {"T": 45, "t_max": "0.7", "t_min": "1/2"}
+    assert UpscaleOptions.from_mapping(second | {"compat": "v2"}).trajectory.timesteps[1] == 30 * 22 + 1
+    assert UpscaleOptions.from_mapping(second).trajectory.timesteps[1] == 31 * 22 + 1

@@ -8,12 +8,12 @@ import pytest
 import torch
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccsr import CCSRPipeline
-from ccsr.networks.fast import LeanResnetBlock, PhaseUpsample, accelerate
+from ccsr.networks.fast import LeanResnetBlock, PhaseUpsample, PieceGroupNorm, accelerate, prepare
 
-STOCK = {LeanResnetBlock: ResnetBlock2D, PhaseUpsample: Upsample2D}
+STOCK = {LeanResnetBlock: ResnetBlock2D, PhaseUpsample: Upsample2D, PieceGroupNorm: nn.GroupNorm}
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,45 @@ def test_the_pipeline_has_them_and_keeps_names(nano: CCSRPipeline, plain: CCSRPi
         assert not kinds & set(STOCK.values())
     assert any(type(module) is PhaseUpsample for module in nano.vae.modules())
     assert type(deepcopy(nano.vae).decoder.mid_block.resnets[0]) is LeanResnetBlock
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_the_norm_is_exact_on_large_pictures(rows: int, offset: float) -> None:
+    """Against float64, with brightness that changes over the picture; what lies channels last stays so."""
+    torch.manual_seed(0)
+    norm = nn.GroupNorm(4, 8, eps=1e-6)
+    norm.weight.normal_(1, 0.1)
+    norm.bias.normal_(0, 0.1)
+    x = torch.randn(rows, 8, 515, 512) + offset + torch.linspace(-3, 3, 515)[:, None]
+    x = x.contiguous(memory_format=torch.channels_last)
+    exact = norm.double()(x.double())
+    accelerate(norm.float())
+    # A parent's own modules are what accelerate looks through; a norm by itself is one of them.
+    assert type(norm) is PieceGroupNorm
+    found = norm(x)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    # An offset of 100 deviations costs float32 two digits whatever is done.
+    assert float((found - exact).abs().max() / exact.std()) < (2e-6 if offset == 0 else 2e-5)
+
+
+def test_a_vae_at_512_is_within_1e_4_of_float64() -> None:
+    """Of the published shape, four levels of narrow width: the encoder's moments and the decoder's picture."""
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(0)
+    widths = (32, 32, 64, 64)
+    vae = AutoencoderKL(
+        3, 3, ("DownEncoderBlock2D",) * 4, ("UpDecoderBlock2D",) * 4, widths, 2, latent_channels=4, norm_num_groups=32
+    ).eval().requires_grad_(False)  # fmt: skip
+    picture = torch.rand(1, 3, 512, 576) + torch.linspace(-1, 1, 512)[:, None]
+    latent = torch.randn(1, 4, 64, 72)
+    vae.double()
+    wanted = vae.encode(picture.double()).latent_dist.mean, vae.decode(latent.double()).sample
+    prepare(vae.float())
+    found = vae.encode(picture).latent_dist.mean, vae.decode(latent).sample
+    for ours, exact in zip(found, wanted, strict=True):
+        assert float((ours - exact).abs().max() / exact.std()) < 1e-4
 
 
 WAYS = {

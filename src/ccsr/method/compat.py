@@ -15,6 +15,14 @@ class Compat:
     """The list of indices of the first published program (ccsr-spec 4.5) instead of the second's."""
     start_from_noise: bool = False
     """Pure noise as the start whatever the option says (ccsr-spec 4.5)."""
+    sides_rounded_up: bool = False
+    """Sides of a result are rounded up from the product in floating point (ccsr-spec 4.6), not to the nearest."""
+    float_shares: bool = False
+    """T times t_max and t_min in floating point, as published: 45 * 0.7 is a little less than 31.5 there."""
+    skipped_start: bool = False
+    """t_max = 1 leaves out the evaluation of index 999, though the start is noised to it (ccsr-spec 1.4, point 4)."""
+    whole_encoder: bool = False
+    """The encoder never runs in tiles (ccsr-spec 1.1, 4.6)."""
     empty_prompt: bool = False
     """The embedding of the empty text, where the model has one (ccsr-spec 4.4)."""
     posterior_draws: int = 1
@@ -40,6 +48,9 @@ COMPAT = {
         fit="eights",
         posterior_draws=2,
         guided_start=False,
+        float_shares=True,
+        skipped_start=True,
+        whole_encoder=True,
         round_decoded=True,
         truncate=True,
         symmetric_window=False,
@@ -50,6 +61,9 @@ COMPAT = {
     "v1": Compat(
         fit="sixty_fours",
         first_version_grid=True,
+        sides_rounded_up=True,
+        float_shares=True,
+        whole_encoder=True,
         start_from_noise=True,
         empty_prompt=True,
         posterior_draws=0,

@@ -4,16 +4,28 @@ Plain functions that inference and training share. Latents are scaled by the VAE
 the paper's T is index 999. Source: the paper, III-B and III-D; ccsr-spec 1.2, 1.4, 1.5.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from ccsr.errors import WeightsError
 from ccsr.method.timesteps import NUM_TIMESTEPS, Trajectory
 
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
+_FOLLOWED: dict[str, Any] = {
+    "num_train_timesteps": NUM_TIMESTEPS,
+    "beta_schedule": "scaled_linear",
+    "trained_betas": None,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+    "rescale_betas_zero_snr": False,
+    "clip_sample": False,
+    "thresholding": False,
+}
+"""Settings of SD 2.1's scheduler file (ccsr-spec 1.2); the published program would follow another value."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,23 @@ class NoiseSchedule:
         """Betas whose square roots are evenly spaced between those of `start` and `end`, in float32 throughout."""
         betas = torch.linspace(start**0.5, end**0.5, NUM_TIMESTEPS, dtype=torch.float32) ** 2
         return cls(torch.cumprod(1 - betas, dim=0), prediction_type)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "NoiseSchedule":
+        """The schedule of a scheduler's file. Settings that would change the noise or the grid are not ignored.
+
+        Raises:
+            WeightsError: it names a setting that the method does not follow.
+        """
+        for name, followed in _FOLLOWED.items():
+            if (value := config.get(name, followed)) != followed:
+                raise WeightsError(
+                    f"its {name} is {value!r}, and the method follows {followed!r} only", path="scheduler_config.json"
+                )
+        kind = config.get("prediction_type", "epsilon")
+        if kind not in get_args(PredictionType):
+            raise WeightsError(f"its prediction_type is {kind!r}", path="scheduler_config.json")
+        return cls.scaled_linear(config.get("beta_start", 0.00085), config.get("beta_end", 0.012), kind)
 
     def at(self, t: int | Tensor, like: Tensor) -> Tensor:
         """`alpha_bar` at one index, or at one per sample, shaped to multiply `like` (B, C, h, w)."""
@@ -108,7 +137,7 @@ def sample(
     """Run the chain; returns the last x0 estimate, (B, C, h, w) float32.
 
     Args:
-        predict: network output for (z_t, t, first?), guidance included.
+        predict: network output for (z_t, t, the start's own?), guidance included.
         z_start: latent that is noised to the first index (the low-quality picture's), or None to start from pure noise.
         draw: standard normal tensor for the name `start`, `renoise`, `step1`, `step2`...: the caller owns randomness.
         on_step: sees every evaluation; intermediates and recorded values hang on it.
@@ -116,10 +145,11 @@ def sample(
     The step after the last evaluation is never computed: the estimate made there is the result (paper III-D).
     """
     timesteps, noise = trajectory.timesteps, draw("start")
-    z_t = noise if z_start is None else add_noise(schedule, z_start, noise, timesteps[0])
+    start = timesteps[0] if trajectory.start is None else trajectory.start
+    z_t = noise if z_start is None else add_noise(schedule, z_start, noise, start)
     x0 = z_t
     for i, t in enumerate(timesteps):
-        output = predict(z_t, t, i == 0)
+        output = predict(z_t, t, i == 0 and trajectory.start is None)
         x0 = predict_x0(schedule, z_t, output, t)
         if on_step:
             on_step(SamplingStep(i, t, z_t, output, x0))

@@ -22,6 +22,18 @@ class Trajectory(NamedTuple):
     """For each evaluation the index that a DDPM step from it arrives at; negative for the clean latent."""
     renoise: int | None
     """Index that the first estimate is noised to anew (NUTS); None where a plain step leads on (uniform)."""
+    start: int | None = None
+    """Index that the start is noised to, where it is not the first that is evaluated."""
+
+    def starting_at(self, index: int) -> "Trajectory":
+        """The same from a start at another index, which is evaluated first unless this leaves that evaluation out."""
+        if self.start is not None:
+            return self._replace(start=index)
+        return self._replace(timesteps=(index, *self.timesteps[1:]))
+
+    def without_start(self) -> "Trajectory":
+        """The same without the first evaluation: the start, noised to its index, is taken for a latent at the next."""
+        return Trajectory(self.timesteps[1:], self.previous[1:], None, self.timesteps[0])
 
 
 def nuts_trajectory(T: int, t_max: Fraction | float, t_min: Fraction | float) -> Trajectory:

@@ -17,7 +17,7 @@ from ccsr.method.noise import NoiseSource
 from ccsr.method.processing import Preprocessed, as_tensor, blend, postprocess, preprocess
 from ccsr.method.sampler import NoiseSchedule, SamplingStep
 from ccsr.networks import LatentControlNet, latent_factor
-from ccsr.networks.fast import accelerate
+from ccsr.networks.fast import prepare
 from ccsr.options import UpscaleOptions
 from ccsr.pipeline.conditions import text_conditions
 from ccsr.pipeline.documentation import documents_options
@@ -100,9 +100,8 @@ class CCSRPipeline(DiffusionPipeline):
     @classmethod
     def from_model(cls, model: Model) -> Self:
         """A pipeline around loaded networks."""
-        for network in (model.unet, model.controlnet, model.vae):
-            network.to(memory_format=torch.channels_last)
-        accelerate(model.unet, model.controlnet, model.vae)
+        prepare(model.unet, model.controlnet, model.vae)
+        NoiseSchedule.from_config(model.scheduler_config)  # it refuses what the method does not follow
         scheduler = DDPMScheduler.from_config(model.scheduler_config)
         return cls(model.unet, model.controlnet, model.vae, scheduler, model.embeddings, model.description)
 
@@ -257,7 +256,7 @@ class CCSRPipeline(DiffusionPipeline):
             options.trajectory,
             compat,
             denoise_tiles=tile_settings("denoise", plan, compat, *multiples),
-            encode_tiles=tile_settings("encode", plan, compat, *multiples),
+            encode_tiles=None if compat.whole_encoder else tile_settings("encode", plan, compat, *multiples),
             decode_tiles=tile_settings("decode", plan, compat, *multiples),
             start_from_lq=options.start_point == "lq" and not compat.start_from_noise,
         )
