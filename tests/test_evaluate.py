@@ -125,6 +125,67 @@ def test_other_sizes_are_refused_by_name(folders: tuple[Path, Path]) -> None:
         evaluate([sr], gt, PROTOCOL, chosen_metrics(PROTOCOL, "psnr"))
 
 
+def test_sizes_are_those_of_the_files_whatever_the_border(folders: tuple[Path, Path]) -> None:
+    sr, gt = folders
+    write_picture(sr / "sample02" / "p1_LR4.png", 41, 36)
+    with pytest.raises(ImageError, match=r"is 41x36 and its ground truth p1_HR4\.png is 40x36"):
+        evaluate([sr], gt, PROTOCOLS["ccsr"], chosen_metrics(PROTOCOLS["ccsr"], "psnr"))
+
+
+@pytest.fixture
+def uneven(tmp_path: Path) -> tuple[Path, Path]:
+    """Two runs of three pictures: one that every metric can have, one too small for NIQE, one that the border eats."""
+    for i, (name, width, height) in enumerate([("large", 200, 210), ("small", 40, 36), ("tiny", 8, 30)]):
+        gt = write_picture(tmp_path / "gt" / f"{name}.png", width, height, seed=i)
+        for run in (0, 1):
+            path = tmp_path / "sr" / f"sample{run:02d}" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.asarray(Image.open(gt)) // 2 + 20 * run).save(path)
+    return tmp_path / "sr", tmp_path / "gt"
+
+
+def test_a_metric_that_a_picture_cannot_have_is_null_and_the_others_go_on(uneven: tuple[Path, Path]) -> None:
+    protocol = PROTOCOLS["ccsr"]
+    found = evaluate([uneven[0]], uneven[1], protocol, chosen_metrics(protocol, "psnr,niqe"))
+    plain = json.loads(json.dumps(found.as_json(), allow_nan=False))
+    assert plain["per_image"]["small"]["niqe"] == [None, None]
+    assert None not in plain["per_image"]["small"]["psnr"]
+    assert plain["per_image"]["tiny"]["psnr"] == [None, None]
+    assert (plain["metrics"]["niqe"]["unscored"], plain["metrics"]["psnr"]["unscored"]) == (2, 1)
+    assert plain["unscored"]["niqe"]["small"] == "32x28 is too small for NIQE (two blocks of 96x96 are needed)"
+    assert "nothing is left of 8x30 without a border of 4" in plain["unscored"]["psnr"]["tiny"]
+    large = plain["per_image"]["large"]["niqe"]
+    assert plain["metrics"]["niqe"]["mean"] == pytest.approx(np.mean(large))
+    assert plain["metrics"]["niqe"]["gstd"] == pytest.approx(np.std(large))
+    both = [plain["per_image"][name]["psnr"] for name in ("large", "small")]
+    assert plain["metrics"]["psnr"]["mean"] == pytest.approx(np.mean(both))
+    assert plain["metrics"]["psnr"]["gstd"] == pytest.approx(np.std(both, axis=1).mean())
+    assert set(found.lstd_of) == {"large", "small", "tiny"}
+
+
+def test_a_metric_that_no_picture_can_have_has_no_mean(
+    uneven: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sr, gt = uneven
+    for path in sr.parent.rglob("large.png"):
+        path.unlink()
+    assert main(["evaluate", str(sr), "--gt", str(gt), "--metrics", "niqe,l1", "--preset", "osediff", "-q"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split()[:3] == ["NIQE", "-", "-"]
+    assert lines[3].split()[0] == "L1"
+    assert "NIQE is without 2 of 2 pictures, such as small: 40x36 is too small for NIQE" in lines[-1]
+
+
+def test_a_metric_of_whole_folders_that_fails_is_missing(folders: tuple[Path, Path]) -> None:
+    def fail(results: Any, truths: Any) -> float:
+        raise ImageError("too few pictures")
+
+    row = Metric("count", "Count", "lower", True, (0, 9), "test", "test", lambda: fail, of_set=True)
+    found = evaluate([folders[0]], folders[1], PROTOCOL, [METRICS["psnr"], row])
+    assert [metric.name for metric in found.metrics] == ["psnr"]
+    assert found.missing == {"count": "too few pictures"}
+
+
 def test_a_picture_that_one_run_lacks(folders: tuple[Path, Path]) -> None:
     sr, gt = folders
     (sr / "sample03" / "p2_LR4.png").unlink()
@@ -172,9 +233,10 @@ def test_command_prints_json_and_writes_maps(
     assert captured.err == ""
     assert (found["preset"], found["images"], found["runs"]) == ("ccsr", 3, 4)
     assert set(found) == {
-        "preset", "border", "versions", "images", "runs", "metrics", "lstd", "per_image", "missing", "skipped",
+        "preset", "border", "versions", "images", "runs", "metrics", "lstd", "per_image", "missing", "unscored",
+        "skipped",
     }  # fmt: skip
-    assert set(found["metrics"]["psnr"]) == {"mean", "gstd", "direction", "implementation"}
+    assert set(found["metrics"]["psnr"]) == {"mean", "gstd", "unscored", "direction", "implementation"}
     first = found["per_image"]["p0_HR4"]
     assert len(first["psnr"]) == 4
     assert {first["best"], first["worst"], first["medoid"]} <= {0, 1, 2, 3}

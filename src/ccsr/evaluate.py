@@ -35,7 +35,7 @@ class Evaluation:
     """Those that could be computed, in order."""
     runs: list[Path]
     scores: dict[str, np.ndarray]
-    """By metric: (pictures, runs), or (1, runs) for a metric of whole folders."""
+    """By metric: (pictures, runs), or (1, runs) for a metric of whole folders; NaN where a picture cannot have it."""
     images: list[str]
     lstd: float | None
     """None for a single run."""
@@ -47,15 +47,17 @@ class Evaluation:
     """Files without a partner."""
     lstd_of: dict[str, float] = field(default_factory=dict)
     """L-STD of each picture; empty for a single run."""
+    unscored: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By metric and picture: why the picture cannot have it, such as one that is too small for NIQE."""
 
-    def mean(self, name: str) -> float:
-        """Mean of a metric over pictures and runs."""
-        return float(self.scores[name].mean())
+    def mean(self, name: str) -> float | None:
+        """Mean of a metric over the pictures that have it, and over runs; None where none has."""
+        return mean_of(self.scores[name])
 
     def gstd(self, name: str) -> float | None:
         """G-STD of a metric (paper Eq. 4); None where there is one run, or a metric of whole folders."""
         of_set = any(metric.of_set for metric in self.metrics if metric.name == name)
-        return None if of_set or len(self.runs) < 2 else gstd(self.scores[name])
+        return None if of_set else gstd_of(self.scores[name])
 
     def extremes(self, image: int) -> tuple[int, int]:
         """Best and worst run of a picture by PSNR, or by the first metric that there is."""
@@ -64,16 +66,14 @@ class Evaluation:
         )
         if metric is None:
             return 0, 0
-        row = self.scores[metric.name][image]
-        low, high = int(row.argmin()), int(row.argmax())
-        return (high, low) if metric.direction == "higher" else (low, high)
+        return extremes_of(self.scores[metric.name][image], metric)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as interface and documentation describe them."""
         per_image = {}
         for i, name in enumerate(self.images):
             best, worst = self.extremes(i)
-            values = {m.name: self.scores[m.name][i].tolist() for m in self.metrics if not m.of_set}
+            values = {m.name: as_plain(self.scores[m.name])[i] for m in self.metrics if not m.of_set}
             per_image[name] = {**values, "best": best, "worst": worst, "medoid": self.medoids[i]}
         return {
             "preset": self.protocol.name,
@@ -85,6 +85,7 @@ class Evaluation:
                 m.name: {
                     "mean": self.mean(m.name),
                     "gstd": self.gstd(m.name),
+                    "unscored": len(self.unscored.get(m.name, ())),
                     "direction": m.direction,
                     "implementation": m.implementation,
                 }
@@ -93,6 +94,7 @@ class Evaluation:
             "lstd": self.lstd,
             "per_image": per_image,
             "missing": self.missing,
+            "unscored": self.unscored,
             "skipped": [str(path) for path in self.skipped],
         }
 
@@ -112,6 +114,8 @@ def evaluate(
     With `maps`, the stability map of each picture and its overlay are written there. `on_progress` is called as
     (pictures done, pictures).
 
+    A metric that a picture cannot have is NaN there, with the reason under `unscored`; everything else goes on.
+
     Raises:
         OptionError: folders that do not fit together; ImageError: a picture that cannot be read, or of another size.
     """
@@ -120,24 +124,28 @@ def evaluate(
     names = _common(pairings, runs, skip_missing)
     scorers, missing = _loaded(metrics)
     of_pictures = [m for m in metrics if m.name in scorers and not m.of_set]
-    scores = {m.name: np.empty((len(names), len(runs))) for m in of_pictures}
+    scores = {m.name: np.full((len(names), len(runs)), np.nan) for m in of_pictures}
+    unscored: dict[str, dict[str, str]] = {}
     meter, medoids = StabilityMeter(), []
     for i, name in enumerate(names):
         gt_path = pairings[0].files[name][1]
-        gt = _cut(gt_path, protocol.border)
+        gt = _read(gt_path)
         for j, pairing in enumerate(pairings):
             sr_path = pairing.files[name][0]
-            sr = _cut(sr_path, protocol.border)
+            sr = _read(sr_path)
             if sr.shape != gt.shape:
                 raise ImageError(
                     f"is {_size(sr)} and its ground truth {gt_path.name} is {_size(gt)}",
                     path=sr_path, hint="results are scored at the size of the ground truth",
                 )  # fmt: skip
             for metric in of_pictures:
-                scores[metric.name][i, j] = _scored(scorers[metric.name], sr, gt, sr_path)
-            meter.update(name, j, sr / 255.0)
+                try:
+                    scores[metric.name][i, j] = _scored(scorers[metric.name], sr, gt, protocol.border)
+                except ImageError as error:
+                    unscored.setdefault(metric.name, {})[name] = str(error)
+            meter.update(name, j, _inside(sr, protocol.border) / 255.0)
         mean = meter.mean
-        apart = [((_cut(p.files[name][0], protocol.border) / 255.0 - mean) ** 2).mean() for p in pairings]
+        apart = [((_inside(_read(p.files[name][0]), protocol.border) / 255.0 - mean) ** 2).mean() for p in pairings]
         # The run nearest to the mean is the one with the least mean squared difference to all runs.
         medoids.append(int(np.argmin(apart)))
         if maps is not None and len(runs) > 1:
@@ -146,12 +154,13 @@ def evaluate(
             on_progress(i + 1, len(names))
     of_sets = [m for m in metrics if m.name in scorers and m.of_set]
     if of_sets:
-        scores |= _set_scores(of_sets, scorers, pairings, names)
+        of_folders, failed = _set_scores(of_sets, scorers, pairings, names)
+        scores, missing = scores | of_folders, missing | failed
     stability = meter.result()
     lonely = sorted({path for pairing in pairings for path in pairing.without_partner})
     return Evaluation(
         protocol=protocol,
-        metrics=[m for m in metrics if m.name in scorers],
+        metrics=[m for m in metrics if m.name in scores],
         runs=runs,
         scores=scores,
         images=names,
@@ -160,7 +169,33 @@ def evaluate(
         missing=missing,
         skipped=lonely,
         lstd_of=stability.per_image if len(runs) > 1 else {},
+        unscored=unscored,
     )
+
+
+def mean_of(scores: np.ndarray) -> float | None:
+    """Mean of a metric's scores (pictures, runs) over those that there are; None where there is none."""
+    known = scores[~np.isnan(scores)]
+    return float(known.mean()) if known.size else None
+
+
+def gstd_of(scores: np.ndarray) -> float | None:
+    """G-STD over the pictures that have a score in every run; None where none has, or there is one run."""
+    known = scores[~np.isnan(scores).any(axis=1)]
+    return gstd(known) if known.size and known.shape[1] > 1 else None
+
+
+def extremes_of(row: np.ndarray, metric: Metric) -> tuple[int, int]:
+    """Best and worst run of one picture by its scores (runs,); the first, twice, where it has none."""
+    if np.isnan(row).all():
+        return 0, 0
+    low, high = int(np.nanargmin(row)), int(np.nanargmax(row))
+    return (high, low) if metric.direction == "higher" else (low, high)
+
+
+def as_plain(scores: np.ndarray) -> list[list[float | None]]:
+    """Scores (pictures, runs) as JSON can hold them: None for NaN."""
+    return [[None if np.isnan(score) else float(score) for score in row] for row in scores]
 
 
 def versions() -> dict[str, str]:
@@ -198,15 +233,20 @@ def _common(pairings: Sequence[Pairs], runs: Sequence[Path], skip_missing: bool)
     return sorted(common)
 
 
-def _cut(path: Path, border: int) -> np.ndarray:
-    return without_border(images.to_uint8(images.load(path).rgb), border)
+def _read(path: Path) -> np.ndarray:
+    return images.to_uint8(images.load(path).rgb)
 
 
-def _scored(score: Score, sr: np.ndarray, gt: np.ndarray, path: Path) -> float:
-    try:
-        return score(sr, gt)
-    except ImageError as error:
-        raise ImageError(error.what, path=path, hint=error.hint) from error
+def _inside(picture: np.ndarray, border: int) -> np.ndarray:
+    """Without the border; whole where nothing would be left of it, which no metric can score but runs can differ in."""
+    return without_border(picture, border) if min(picture.shape[:2]) > 2 * border else picture
+
+
+def _scored(score: Score, sr: np.ndarray, gt: np.ndarray, border: int) -> float:
+    found = score(without_border(sr, border), without_border(gt, border))
+    if not np.isfinite(found):
+        raise ImageError(f"the metric gives {found}, which is no score")
+    return found
 
 
 def _size(picture: np.ndarray) -> str:
@@ -215,8 +255,11 @@ def _size(picture: np.ndarray) -> str:
 
 def _set_scores(
     metrics: Sequence[Metric], scorers: dict[str, Score], pairings: Sequence[Pairs], names: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """Metrics of whole folders, on PNG copies of just the paired pictures, whole (no border is cut)."""
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Metrics of whole folders, on PNG copies of just the paired pictures, whole (no border is cut); and of those
+    that these folders cannot have, why."""
+    scores: dict[str, np.ndarray] = {}
+    failed: dict[str, str] = {}
     with ExitStack() as stack:
 
         def copied(paths: Sequence[Path]) -> Any:
@@ -227,4 +270,9 @@ def _set_scores(
 
         truths = copied([pairings[0].files[name][1] for name in names])
         runs = [copied([pairing.files[name][0] for name in names]) for pairing in pairings]
-        return {m.name: np.array([[scorers[m.name](run, truths) for run in runs]]) for m in metrics}
+        for metric in metrics:
+            try:
+                scores[metric.name] = np.array([[scorers[metric.name](run, truths) for run in runs]])
+            except ImageError as error:
+                failed[metric.name] = str(error)
+    return scores, failed

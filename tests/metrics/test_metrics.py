@@ -118,6 +118,11 @@ def test_niqe_of_a_small_picture_is_refused(size: tuple[int, int]) -> None:
         metrics.niqe(np.zeros((*size, 3), np.uint8))
 
 
+def test_niqe_of_a_flat_picture_is_refused() -> None:
+    with pytest.raises(ImageError, match="too flat for NIQE"):
+        metrics.niqe(np.full((300, 300, 3), 90, np.uint8))
+
+
 def test_squeezenet_distance(cat: np.ndarray) -> None:
     assert metrics.squeezenet_distance(cat, cat) == 0
     near, far = metrics.squeezenet_distance(noisy(cat, 5), cat), metrics.squeezenet_distance(noisy(cat, 40), cat)

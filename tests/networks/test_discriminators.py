@@ -89,4 +89,21 @@ def test_pictures_move_by_an_eighth_and_lose_a_fifth() -> None:
     assert int(shifts.max()) == 5
     for i in range(200):
         dark = (out[i, 0] == 0).sum()
-        assert 64 <= int(dark) <= 64 + 40 * 5 + 35 * 5  # the box of 8 x 8, and what moved in from outside
+        # The box of 8 x 8, a quarter of it at least inside, and what moved in from outside.
+        assert 16 <= int(dark) <= 64 + 40 * 5 + 35 * 5
+
+
+def test_the_box_may_hang_out_and_halves_round_up() -> None:
+    """As the published augmentation: an eighth of 44 is 5.5, so shifts reach 6; a fifth of 44 is a box of 9."""
+    out = augmented(torch.ones(400, 3, 44, 44), np.random.default_rng(1))
+    rows = [int((picture[0] != 0).any(1).sum()) for picture in out]
+    assert 44 - max(44 - row for row in rows) == 38
+    boxes = set()
+    for picture in out:
+        inside = picture[0, 6:38, 6:38] == 0
+        if bool(inside.any()) and not bool(inside[0].any() or inside[-1].any()):
+            boxes.add(int(inside.any(1).sum()))
+    assert boxes == {9}
+    whole = augmented(torch.ones(400, 3, 40, 40), np.random.default_rng(1))
+    darkest = [int((picture[0] == 0).sum()) for picture in whole]
+    assert min(darkest) < 64

@@ -160,6 +160,30 @@ def test_a_hub_model_is_fetched_once_and_only_what_belongs_to_it(hub: Hub, tmp_p
     assert hub.asked == []
 
 
+def test_a_hub_models_other_weights_are_fetched_where_it_has_no_better(hub: Hub, tmp_path: Path) -> None:
+    (hub.folder / "manifest.json").unlink()
+    (hub.folder / "unet" / "diffusion_pytorch_model.bin").unlink()
+    (hub.folder / "unet" / "diffusion_pytorch_model.safetensors").rename(
+        hub.folder / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    )
+    (hub.folder / "vae" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"not needed")
+    endpoint, home = f"http://127.0.0.1:{hub.server_port}", tmp_path / "hub home"
+    assert describe_apart("someone/model", home, endpoint).startswith(f"someone/model {COMMIT}")
+    resolved = {path.rpartition(f"{COMMIT}/")[2] for path in hub.asked if "/resolve/" in path}
+    assert "unet/diffusion_pytorch_model.fp16.safetensors" in resolved
+    assert "vae/diffusion_pytorch_model.fp16.safetensors" not in resolved
+
+
+def test_a_hub_mirror_with_its_parts_in_a_folder_is_fetched(hub: Hub, tmp_path: Path) -> None:
+    (hub.folder / "stable-diffusion-2-1-base").mkdir()
+    for part in ("unet", "scheduler", "embeddings.safetensors"):
+        (hub.folder / part).rename(hub.folder / "stable-diffusion-2-1-base" / part)
+    for name in ("model_index.json", "manifest.json"):
+        (hub.folder / name).unlink()
+    endpoint, home = f"http://127.0.0.1:{hub.server_port}", tmp_path / "hub home"
+    assert describe_apart("someone/model", home, endpoint).startswith(f"someone/model {COMMIT}")
+
+
 def test_hub_failures_are_one_line(hub: Hub, tmp_path: Path) -> None:
     endpoint, home = f"http://127.0.0.1:{hub.server_port}", tmp_path / "hub home"
     assert describe_apart("someone/model", home, endpoint, CCSR_OFFLINE="1") == (

@@ -117,15 +117,20 @@ def table(measured: "Evaluation") -> str:
     for metric in measured.metrics:
         spread = measured.gstd(metric.name)
         shown = "-" if spread is None else f"{spread:.4f}"
-        lines.append(
-            f"{metric.title:<22}{measured.mean(metric.name):>10.{metric.digits}f}{shown:>10}"
-            f"  {metric.direction:<6}  {metric.implementation}"
-        )
+        mean = measured.mean(metric.name)
+        figure = "-" if mean is None else f"{mean:.{metric.digits}f}"
+        lines.append(f"{metric.title:<22}{figure:>10}{shown:>10}  {metric.direction:<6}  {metric.implementation}")
     if measured.lstd is not None:
         lines.append(f"{'L-STD':<22}{measured.lstd:>10.4f}{'-':>10}  lower   ccsr")
     for reason in dict.fromkeys(measured.missing.values()):
         names = [METRICS[name].title for name, why in measured.missing.items() if why == reason]
         lines.append(f"not available: {', '.join(names)}: {reason}")
+    for name, reasons in measured.unscored.items():
+        picture, reason = next(iter(reasons.items()))
+        lines.append(
+            f"{METRICS[name].title} is without {len(reasons)} of {len(measured.images)} pictures, such as {picture}:"
+            f" {reason}"
+        )
     if measured.skipped:
         lines.append(f"{len(measured.skipped)} files without a partner were left out")
     return "\n".join(lines)

@@ -70,8 +70,10 @@ def _info(arguments: argparse.Namespace) -> int:
         "parameters": model.parameters,
     }
     if arguments.json:
-        print(json.dumps(facts))
+        print(json.dumps({**facts, "warnings": list(model.remarks)}))
         return 0
+    for remark in model.remarks:
+        terminal.error(f"{model.name}: WARNING: {remark}")
     for name, value in facts.items():
         if isinstance(value, dict):
             shown = ", ".join(f"{part} {count:,}" for part, count in value.items())

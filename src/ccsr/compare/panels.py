@@ -107,7 +107,10 @@ def _extremes(row: Row, name: str, config: ComparisonConfig) -> list[tuple[str, 
     values = scores.values[metric.name][scores.names.index(name)]
     best, worst = scores.extremes(name, metric)
     unit = " dB" if metric.name.startswith("psnr") else ""
-    told = [f"{metric.title} {values[run]:.{metric.digits}f}{unit}" for run in (best, worst)]
+    told = [
+        "" if (value := values[run]) is None else f"{metric.title} {value:.{metric.digits}f}{unit}"
+        for run in (best, worst)
+    ]
     if scores.runs == 1:
         return [(row.method.name, told[0], 0)]
     return [(f"{row.method.name}, best", told[0], best), (f"{row.method.name}, worst", told[1], worst)]

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ccsr.data.pairing import run_folders
-from ccsr.evaluate import evaluate, versions
+from ccsr.evaluate import as_plain, evaluate, extremes_of, gstd_of, mean_of, versions
 from ccsr.metrics import Metric, Protocol
-from ccsr.stability import gstd
+
+_FORMAT = 2
+"""Of the kept scores; those of another one are not read."""
 
 
 @dataclass(frozen=True)
@@ -29,22 +31,26 @@ class Scores:
     names: list[str]
     """Pictures with a result in every run."""
     runs: int
-    values: dict[str, list[list[float]]]
-    """By metric: a row for each picture, or one row for a metric of whole folders; columns are runs."""
+    values: dict[str, list[list[float | None]]]
+    """By metric: a row for each picture, or one row for a metric of whole folders; columns are runs. None where the
+    picture cannot have the metric."""
     lstd_of: dict[str, float]
     """L-STD of each picture; empty for a single run."""
     missing: dict[str, str]
     """Metrics that could not be computed, and why."""
+    unscored: dict[str, dict[str, str]]
+    """By metric and picture: why the picture cannot have it."""
 
     def figure(self, metric: Metric, names: Sequence[str]) -> Figure | None:
         """The metric over some of the pictures; None where it is not known for just these."""
         if metric.name not in self.values:
             return None
-        values = np.array(self.values[metric.name])
+        values = np.array(self.values[metric.name], float)
         if metric.of_set:
             return Figure(float(values.mean()), None) if set(names) == set(self.names) else None
         rows = values[[self.names.index(name) for name in names]]
-        return Figure(float(rows.mean()), gstd(rows) if self.runs > 1 else None)
+        mean = mean_of(rows)
+        return None if mean is None else Figure(mean, gstd_of(rows))
 
     def lstd(self, names: Sequence[str]) -> float | None:
         """L-STD over some of the pictures; None for a single run."""
@@ -52,9 +58,7 @@ class Scores:
 
     def extremes(self, name: str, metric: Metric) -> tuple[int, int]:
         """Best and worst run of a picture by a metric."""
-        row = np.array(self.values[metric.name][self.names.index(name)])
-        low, high = int(row.argmin()), int(row.argmax())
-        return (high, low) if metric.direction == "higher" else (low, high)
+        return extremes_of(np.array(self.values[metric.name][self.names.index(name)], float), metric)
 
 
 def score(
@@ -73,15 +77,15 @@ def score(
     files = [path for run in run_folders(results) for path in sorted(run.iterdir())] + sorted(truths.iterdir())
     facts = [(str(p.relative_to(results.parents[2])), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     key = hashlib.sha256(
-        json.dumps([facts, protocol.name, [metric.name for metric in metrics], versions()]).encode()
+        json.dumps([_FORMAT, facts, protocol.name, [metric.name for metric in metrics], versions()]).encode()
     ).hexdigest()
     if cache.exists():
         kept = json.loads(cache.read_text(encoding="utf-8"))
         if kept.pop("key") == key:
             return Scores(**kept)
     found = evaluate([results], truths, protocol, metrics, skip_missing=True, on_progress=on_progress)
-    values = {name: array.tolist() for name, array in found.scores.items()}
-    scores = Scores(found.images, len(found.runs), values, found.lstd_of, found.missing)
+    values = {name: as_plain(array) for name, array in found.scores.items()}
+    scores = Scores(found.images, len(found.runs), values, found.lstd_of, found.missing, found.unscored)
     # What is missing may be installed before the next call.
     if not scores.missing:
         cache.write_text(json.dumps({"key": key, **asdict(scores)}), encoding="utf-8")

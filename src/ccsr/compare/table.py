@@ -155,7 +155,10 @@ def _line(
             cells.append(Cell(NOT_AVAILABLE, notes=numbers))
         else:
             text = f"{figure.mean:.{metric.digits}f}" + ("" if figure.gstd is None else f" / {figure.gstd:.4f}")
-            cells.append(Cell(text, figure.mean, marks[metric.name]))
+            without = scores.unscored.get(metric.name, {}) if scores else {}
+            about_it = f"{metric.title}: {plural(len(without), 'picture')} cannot have it" if without else ""
+            numbers = (notes.number(about_it),) if about_it else ()
+            cells.append(Cell(text, figure.mean, marks[metric.name], numbers))
     lstd, cost = figures["lstd"], row.cost
     one_run = "one run" if scores and scores.runs == 1 else NOT_AVAILABLE
     cells.append(Cell(one_run) if lstd is None else Cell(f"{lstd.mean:.4f}", lstd.mean, other_marks[0]))
@@ -266,6 +269,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "metrics": {n: _plain(f) for n, f in figures.items()},
                 "metrics_on_common": {n: _plain(f) for n, f in on_common.items()},
                 "missing": row.scores.missing if row.scores else {},
+                "unscored": row.scores.unscored if row.scores else {},
                 "seconds": {"each": row.cost.seconds, "load": row.cost.load, "first": row.cost.first},
                 "seconds_how": row.cost.how or None,
                 "peak_bytes": row.cost.peak_bytes,

@@ -10,7 +10,8 @@ import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ccsr.errors import MissingExtraError, WeightsError
+from ccsr.errors import ImageError, MissingExtraError, WeightsError
 from ccsr.log import get_logger
 
 log = get_logger("metrics")
@@ -127,11 +128,16 @@ def _from_pyiqa(metric: LibraryMetric) -> Callable[[Any, Any], float]:
     finally:
         timm.__dict__["create_model"] = made
     if metric.of_set:
-        return lambda sr, gt: float(model(str(sr), str(gt)))
+
+        def score_folders(sr: Any, gt: Any) -> float:
+            with _as_image_error(metric):
+                return float(model(str(sr), str(gt)))
+
+        return score_folders
 
     def score(sr: np.ndarray, gt: np.ndarray) -> float:
         # Some of them draw patches at random: the same picture gets the same figure.
-        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        with _as_image_error(metric), torch.random.fork_rng(devices=[]), torch.inference_mode():
             torch.manual_seed(0)
             return float(model(_tensor(sr), _tensor(gt)) if metric.needs_gt else model(_tensor(sr)))
 
@@ -146,10 +152,20 @@ def _from_torchmetrics(metric: LibraryMetric) -> Callable[[Any, Any], float]:
     model = getattr(image, metric.call)(net_type="alex", normalize=True)
 
     def score(sr: np.ndarray, gt: np.ndarray) -> float:
-        with torch.inference_mode():
+        with _as_image_error(metric), torch.inference_mode():
             return float(model(_tensor(sr), _tensor(gt)))
 
     return score
+
+
+@contextmanager
+def _as_image_error(metric: LibraryMetric) -> Iterator[None]:
+    """What a library raises for a picture, mostly one too small for its network, is said of that picture alone."""
+    try:
+        yield
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        first = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ImageError(f"{metric.library} cannot score it: {first}") from error
 
 
 def _tensor(picture: np.ndarray) -> Any:

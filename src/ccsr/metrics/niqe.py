@@ -27,7 +27,7 @@ def niqe(picture: np.ndarray, reference: np.ndarray | None = None) -> float:
     A reference is accepted, so that all metrics are called alike, and not looked at.
 
     Raises:
-        ImageError: a side is shorter than two blocks, so that there is no covariance.
+        ImageError: fewer than two blocks fit, or vary at all, so that there is no covariance.
     """
     levels = as_levels(picture)
     if min(levels.shape[:2]) < BLOCK or levels.shape[0] // BLOCK * (levels.shape[1] // BLOCK) < 2:
@@ -40,8 +40,11 @@ def niqe(picture: np.ndarray, reference: np.ndarray | None = None) -> float:
         [_features(grey.astype(float), BLOCK), _features(_halved(grey).astype(float), BLOCK // 2)], axis=1
     )
     natural_mean, natural_covariance, _ = _parameters()
+    known = features[~np.isnan(features).any(axis=1)]
+    if len(known) < 2:
+        raise ImageError("too flat for NIQE", hint="two blocks of 96x96 must vary")
     mean = np.nanmean(features, axis=0)
-    covariance = np.cov(features[~np.isnan(features).any(axis=1)], rowvar=False)
+    covariance = np.cov(known, rowvar=False)
     difference = natural_mean - mean
     inverse = np.linalg.pinv((natural_covariance + covariance) / 2)
     return float(np.sqrt(difference @ inverse @ difference))

@@ -128,19 +128,23 @@ class _Unsaved(tuple[ViT, ViT]):
 def augmented(x: Tensor, rng: np.random.Generator) -> Tensor:
     """Each picture moved by up to an eighth of its sides and with a box of a fifth of them cut out, filled with 0.
 
-    (B, 3, H, W) in -1..1, so that 0 is mid grey. Source: "Differentiable Augmentation for Data-Efficient GAN Training";
-    ccsr-spec 6.2.
+    (B, 3, H, W) in -1..1, so that 0 is mid grey. The box's middle may be anywhere, so that up to half of a side lies
+    outside; halves are rounded up. Source: "Differentiable Augmentation for Data-Efficient GAN Training"; ccsr-spec
+    6.2.
     """
     height, width = x.shape[-2:]
-    rows, columns = height // 8, width // 8
+    rows, columns = (int(side / 8 + 0.5) for side in (height, width))
     padded = pad(x, (columns, columns, rows, rows))
-    box = (round(height * 0.2), round(width * 0.2))
+    box = tuple(int(side * 0.2 + 0.5) for side in (height, width))
     out = []
     for picture in padded:
         y, x0 = int(rng.integers(2 * rows + 1)), int(rng.integers(2 * columns + 1))
         keep = torch.ones(1, height, width, device=x.device, dtype=x.dtype)
-        top, left = (int(rng.integers(length - side + 1)) for length, side in zip((height, width), box, strict=True))
-        keep[:, top : top + box[0], left : left + box[1]] = 0
+        top, left = (
+            int(rng.integers(length + 1 - side % 2)) - side // 2
+            for length, side in zip((height, width), box, strict=True)
+        )
+        keep[:, max(0, top) : top + box[0], max(0, left) : left + box[1]] = 0
         out.append(picture[:, y : y + height, x0 : x0 + width] * keep)
     return torch.stack(out)
 

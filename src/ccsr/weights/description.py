@@ -10,7 +10,7 @@ from ccsr.log import get_logger
 from ccsr.options import COLOR_FIXES
 from ccsr.weights.cost import activation_bytes, flops_per_pixel
 from ccsr.weights.files import read_json, read_safetensors_header
-from ccsr.weights.layouts import NETWORKS, Layout, find_layout, weights_file
+from ccsr.weights.layouts import NETWORKS, Layout, base_root, child, find_layout, model_root, weights_file
 from ccsr.weights.manifest import MANIFEST, differences, file_sha256, model_sha256, names_below, read_manifest
 from ccsr.weights.registry import base_model_setting, find_base_model, find_folder, known_models
 
@@ -54,6 +54,11 @@ class ModelDescription:
     layout: Layout = field(repr=False)
     """Where each part lies; `layout.text` is the folder with a text encoder, or None."""
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user has to be told: that a part of the method is missing, or is not the best one."""
+        return self.layout.remarks
+
 
 def describe(name: str | Path, base_model: str | Path | None = None) -> ModelDescription:
     """Facts of the model of this name, folder or hub id.
@@ -65,7 +70,8 @@ def describe(name: str | Path, base_model: str | Path | None = None) -> ModelDes
         WeightsError: there is no such model, or its files are damaged.
     """
     name = str(name)
-    folder = find_folder(name)
+    found = find_folder(name)
+    folder = model_root(found)
     layout = find_layout(folder, _base(folder, base_model))
     is_packed = layout.kind == "packed"
     config = read_json(folder / "model_index.json") if is_packed else {}
@@ -92,7 +98,7 @@ def describe(name: str | Path, base_model: str | Path | None = None) -> ModelDes
         if not makes_sense:
             raise WeightsError(f"{fact} {value!r} makes no sense", path=folder / "model_index.json")
     shapes = {network: _shapes(weights_file(layout.networks[network])) for network in NETWORKS}
-    given = name if folder != Path(name).expanduser() else folder.resolve().name
+    given = name if found != Path(name).expanduser() else found.resolve().name
     return ModelDescription(
         name=str(manifest.get("name") or given),
         folder=folder,
@@ -116,7 +122,7 @@ def describe(name: str | Path, base_model: str | Path | None = None) -> ModelDes
 
 def _base(folder: Path, base_model: str | Path | None) -> Path | None:
     """The base model's folder: the given one, or for weights that lack one, that of the setting."""
-    if base_model is None and not (folder / "unet").is_dir():
+    if base_model is None and not child(base_root(folder), "unet"):
         base_model = base_model_setting()
     return find_base_model(str(base_model)) if base_model else None
 
@@ -137,7 +143,7 @@ def verify_model(name: str) -> list[str]:
 
     An empty list means that all is as it was packed.
     """
-    folder = find_folder(name)
+    folder = model_root(find_folder(name))
     manifest = read_manifest(folder)
     if manifest is None:
         return [f"{MANIFEST}: missing, so there is nothing to compare with"]

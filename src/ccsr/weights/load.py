@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ccsr.errors import WeightsError
+from ccsr.log import get_logger
 from ccsr.networks import network_class
 from ccsr.weights.description import EMBEDDING_NAMES, ModelDescription, describe
 from ccsr.weights.files import first_line, read_json
@@ -16,6 +17,8 @@ from ccsr.weights.layouts import EMBEDDINGS, weights_file, with_current_names
 from ccsr.weights.manifest import differences, read_manifest
 from ccsr.weights.tensors import read_tensors
 from ccsr.weights.text import NEGATIVE, POSITIVE, encode_prompts
+
+logger = get_logger("weights")
 
 _LARGEST, _DEEPEST = 1e7, 100
 """Limits of a config's numbers, and of those that count layers; Stable Diffusion's largest are 1024 and 10."""
@@ -54,6 +57,8 @@ def load_model(
     """
     description = describe(name, base_model)
     _check_manifest(description)
+    for remark in description.remarks:
+        logger.warning("%s: %s", description.name, remark)
     layout = description.layout
     networks = {part: load_network(part, folder, dtype, memory_format) for part, folder in layout.networks.items()}
     embeddings = read_embeddings(description)

@@ -4,6 +4,7 @@ import getpass
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from difflib import get_close_matches
 from importlib.resources import files
@@ -14,7 +15,7 @@ from platformdirs import user_cache_path
 from ccsr.errors import WeightsError
 from ccsr.log import get_logger
 from ccsr.weights.files import first_line
-from ccsr.weights.layouts import weights_file
+from ccsr.weights.layouts import NETWORKS, SUFFIXES, WEIGHTS, base_root, child, weights_file
 from ccsr.weights.manifest import file_sha256
 
 logger = get_logger("weights")
@@ -32,6 +33,7 @@ _HUB_FILES = [
     "text_encoder/model.safetensors",
     "tokenizer/merges.txt",
 ]
+_TEXT_WEIGHTS = ("model.safetensors", "model.fp16.safetensors", "pytorch_model.bin")
 
 
 def cache_folder() -> Path:
@@ -124,7 +126,7 @@ def find_base_model(given: str) -> Path:
     for place in places:
         name, _, digest = place.partition("#")
         try:
-            folder = find_folder(name)
+            folder = base_root(_base_folder(name))
             if digest:
                 _check_digest(folder, digest)
             return folder
@@ -135,13 +137,23 @@ def find_base_model(given: str) -> Path:
     raise WeightsError(f"the base model is in none of {len(places)} places: {'; '.join(reasons)}")
 
 
+def _base_folder(name: str) -> Path:
+    """The folder of a base model by name; one that is a single file is brought into the form of a folder first."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        return find_folder(name)
+    from ccsr.weights.single_file import base_from_file
+
+    return base_from_file(path)
+
+
 def base_model_setting() -> str | None:
     """Where the base model is looked for when nothing else is said: `CCSR_BASE_MODEL`."""
     return os.environ.get("CCSR_BASE_MODEL") or None
 
 
 def _check_digest(folder: Path, digest: str) -> None:
-    found = file_sha256(weights_file(folder / "unet"))
+    found = file_sha256(weights_file(child(folder, "unet") or folder))
     if found != digest.lower():
         raise WeightsError(f"the UNet's SHA-256 is {found[:12]}..., asked for was {digest[:12]}...", path=folder)
 
@@ -156,16 +168,24 @@ def _fetch(name: str, repository: str, revision: str | None) -> Path:
     )
 
     cache = (cache_folder() if is_offline() else writable_cache_folder()) / "hub"
-    try:
+
+    def snapshot(wanted: list[str], at: str | None) -> Path:
         return Path(
             snapshot_download(
-                repository,
-                revision=revision,
-                cache_dir=cache,
-                allow_patterns=_HUB_FILES,
-                local_files_only=is_offline(),
+                repository, revision=at, cache_dir=cache, allow_patterns=wanted, local_files_only=is_offline()
             )
         )
+
+    try:
+        folder = snapshot(_HUB_FILES, revision)
+        if not is_offline():
+            # The same commit, since another one may have come in between.
+            if not (folder / "unet").is_dir():
+                # A base model in a folder of its own, as in some mirrors.
+                snapshot([f"*/{name}" for name in _HUB_FILES if "/" in name], folder.name)
+            for wanted in _other_weights(folder):
+                snapshot(wanted, folder.name)
+        return folder
     except LocalEntryNotFoundError as error:
         reason = "CCSR_OFFLINE forbids asking the hub" if is_offline() else "the hub cannot be reached"
         raise WeightsError(f"{name} is neither a folder nor in the cache, and {reason}") from error
@@ -177,3 +197,19 @@ def _fetch(name: str, repository: str, revision: str | None) -> Path:
         raise WeightsError(f"the hub has no such revision: {name}") from error
     except Exception as error:  # the client's and its HTTP library's own kinds differ from version to version
         raise WeightsError(f"{name} could not be fetched from the hub: {first_line(error)}") from error
+
+
+def _other_weights(folder: Path) -> Iterator[list[str]]:
+    """What to ask for next as long as a network of a fetched folder has no weights: its other forms, one by one."""
+    configs = [path.parent for path in folder.rglob("config.json")]
+    places = {part: [p for p in configs if p.name == part] for part in (*NETWORKS, "text_encoder")}
+    for form in range(1, max(len(SUFFIXES), len(_TEXT_WEIGHTS))):
+        wanted = []
+        for part, found in places.items():
+            text = part == "text_encoder"
+            names = _TEXT_WEIGHTS if text else tuple(WEIGHTS + suffix for suffix in SUFFIXES)
+            lacking = [place for place in found if not any((place / name).is_file() for name in names)]
+            if form < len(names):
+                wanted += [(place / names[form]).relative_to(folder).as_posix() for place in lacking]
+        if wanted:
+            yield wanted

@@ -51,10 +51,12 @@ def encode_prompts(base_folder: Path, texts: Sequence[str]) -> list[Tensor]:
         ) from error
     tokenizers: Any = CLIPTokenizer
     encoders: Any = CLIPTextModel
+    files = base_folder / "text_encoder"
+    is_half = not (files / "model.safetensors").is_file() and (files / "model.fp16.safetensors").is_file()
     try:
         tokenizer = tokenizers.from_pretrained(base_folder / "tokenizer", local_files_only=True)
         encoder, loading = encoders.from_pretrained(
-            base_folder / "text_encoder", local_files_only=True, output_loading_info=True
+            files, local_files_only=True, output_loading_info=True, variant="fp16" if is_half else None
         )
     except Exception as error:  # transformers raises anything; here it can only be about these two folders
         raise WeightsError(
