@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +246,37 @@ def test_further_pictures_are_named(tmp_path: Path) -> None:
     )
     first.save(tmp_path / "a.jpg", xmp=gain_map)
     assert load(tmp_path / "a.jpg").warnings == ["only the picture itself is used: it has a gain map besides"]
+
+
+def test_bitmap_without_its_file_header(tmp_path: Path) -> None:
+    Image.fromarray(smooth()).save(tmp_path / "a.dib", "DIB")
+    assert np.array_equal(np.rint(load(tmp_path / "a.dib").rgb * 255), smooth())
+
+
+def test_the_table_of_what_is_kept(tmp_path: Path) -> None:
+    page = Path(__file__).parent.parent / "docs" / "reliability.md"
+    lines = page.read_text().split("## What is kept, by format")[1].splitlines()
+    heads, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    suffixes = dict(zip(("PNG", "JPEG", "WebP", "TIFF", "AVIF"), WRITTEN, strict=True))
+    assert [row[0] for row in rows] == list(suffixes)
+    picture = replace(_picture(), texts={"Comment": "by the sea", "parameters": "a house"})
+    for row in rows:
+        path = tmp_path / f"a{suffixes[row[0]]}"
+        warning = " ".join(save(picture, path))
+        again = load(path)
+        found = {
+            "EXIF": b"2020:01:02" in (again.exif or b""),
+            "XMP": again.xmp == XMP,
+            "colour profile": again.icc == SRGB,
+            "IPTC": again.iptc == IPTC,
+            "PNG texts": "parameters" in again.texts,
+            "comment": "Comment" in again.texts,
+            "print density": again.density == pytest.approx(picture.density, rel=1e-3),
+        }
+        words = {"IPTC": "IPTC", "PNG texts": "parameters", "comment": "Comment"}
+        for head, cell in zip(heads[1:], row[1:], strict=True):
+            assert cell == ("kept" if found[head] else "named"), (row[0], head)
+            assert found[head] or words[head] in warning
 
 
 # -- two readers, and pictures of Pillow ------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def beside(file: IO[bytes], kind: str, image: Any) -> Beside:
             found = _of_tiff(file)
         case _:
             found = Beside(exif=meta(image, "exif-data"))
-            if (image.xres, image.yres) != (1, 1) and kind in ("bmp", "tga", "pnm"):
+            if (image.xres, image.yres) != (1, 1) and kind in ("bmp", "dib", "tga", "pnm"):
                 found.density = (image.xres, image.yres)
             if kind == "avif":
                 found.further = _frames(file)

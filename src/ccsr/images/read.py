@@ -22,7 +22,7 @@ from ccsr.images.picture import Header, Picture
 
 _LOADERS = {"png": "pngload", "jpeg": "jpegload", "webp": "webpload", "tiff": "tiffload", "avif": "heifload",
             "gif": "gifload"}  # fmt: skip
-_PILLOW = {"bmp": "BMP", "tga": "TGA", "pnm": "PPM"}
+_PILLOW = {"bmp": "BMP", "dib": "DIB", "tga": "TGA", "pnm": "PPM"}
 _SECOND_READER = frozenset(_LOADERS)
 """Formats in which what libvips sees may be held against what Pillow sees."""
 _PILLOW_RAISES = (EOFError, LookupError, SyntaxError, TypeError, ValueError, struct.error)

@@ -125,7 +125,8 @@ def _encode(pixels: np.ndarray, told: Beside, icc: bytes | None, kind: str, qual
         "webp": {"Q": quality, "lossless": quality == 100, "smart_subsample": True},
         "avif": {"compression": "av1", "Q": quality, "lossless": quality == 100, "bitdepth": 10 if fine else 8,
                  "effort": 2},
-        "tiff": {"compression": "deflate", "predictor": "horizontal", "resunit": "inch", "bigtiff": pixels.nbytes > 2**32 - 2**24},
+        "tiff": {"compression": "deflate", "predictor": "horizontal", "resunit": "inch",
+                 "bigtiff": pixels.nbytes > 2**32 - 2**24},
     }  # fmt: skip
     saver = getattr(image, f"{'heif' if kind == 'avif' else kind}save_target")
     try:
