@@ -19,7 +19,7 @@ _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _PARTS = _BYTES | {5: 4, 10: 4}
 """Bytes of what a byte order turns around: a rational is two numbers."""
 _LARGEST = 2**24
-"""Bytes of one value; what is larger describes no photo."""
+"""Bytes of all values of a directory; what is larger describes no photo."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,13 @@ def _read(
     file: IO[bytes], order: str, big: bool, at: int, wanted: Collection[int] | None, below: Mapping[int, Any]
 ) -> Directory:
     found: Directory = {}
+    held = 0
     for entry in _entries(file, order, big, at):
         tag, kind, count = struct.unpack_from(order + ("HHQ" if big else "HHI"), entry)
         size, field = count * _BYTES.get(kind, 0), entry[12 if big else 8 :]
-        if not 0 < size <= _LARGEST or not (wanted is None or tag in wanted):
+        if tag in found or not 0 < size <= _LARGEST - held or not (wanted is None or tag in wanted):
             continue
+        held += size  # a hostile file may point to the same bytes many times
         if size > len(field):
             try:
                 file.seek(struct.unpack(order + ("Q" if big else "I"), field)[0])

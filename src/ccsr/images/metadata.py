@@ -122,13 +122,16 @@ def fitted(exif: bytes | None, kind: str, density: tuple[float, float] | None, s
     start = 6 if exif.startswith(b"Exif\0\0") else 0
     order = "<" if exif[start : start + 2] == b"II" else ">"
 
-    def patch(at: int) -> None:
+    seen = set[int]()
+
+    def patch(at: int, is_first: bool) -> None:
         for entry in range(at + 2, at + 2 + 12 * struct.unpack_from(order + "H", exif, at)[0], 12):
             tag, field = struct.unpack_from(order + "HxxxxxxI", exif, entry)
             if tag in _SIZE:
                 struct.pack_into(order + "HII", patched, entry + 2, LONG, 1, size[_SIZE.index(tag)])
-            elif tag == directories.EXIF:
-                patch(start + field)
+            elif tag == directories.EXIF and is_first and start + field not in seen:
+                seen.add(start + field)
+                patch(start + field, False)
             elif tag in _RESOLUTION and rationals:
                 number = struct.unpack("<II", rationals[_RESOLUTION.index(tag)])
                 struct.pack_into(order + "II", patched, start + field, *number)
@@ -136,8 +139,8 @@ def fitted(exif: bytes | None, kind: str, density: tuple[float, float] | None, s
                 struct.pack_into(order + "HIHH", patched, entry + 2, SHORT, 1, 2, 0)
 
     try:
-        patch(start + struct.unpack_from(order + "I", exif, start + 4)[0])
-    except (struct.error, RecursionError):
+        patch(start + struct.unpack_from(order + "I", exif, start + 4)[0], True)
+    except struct.error:
         return exif
     return bytes(patched)
 
