@@ -456,13 +456,13 @@ def test_a_result_is_in_its_journal_before_the_next_is_written(
     save = images.save
     waiting, unknown = threading.Event(), list[str]()
 
-    def looking(picture: images.Picture, path: Path, **how: object) -> None:
+    def looking(picture: images.Picture, path: Path, **how: object) -> list[str]:
         waiting.wait()  # until more than one is made
         with sqlite3.connect(tmp_path / "in_x4" / JOURNAL_NAME) as connection:
             known = dict(connection.execute("SELECT output, state FROM results"))
         there = [p.name for p in path.parent.glob("*.png") if p != path]
         unknown.extend(name for name in there if known[name] != "done")
-        save(picture, path, **how)  # type: ignore[arg-type]
+        return save(picture, path, **how)  # type: ignore[arg-type]
 
     def made(call: int) -> None:
         if call == 3:
@@ -677,11 +677,12 @@ def test_reading_and_writing_wait_for_each_other(tmp_path: Path, desk: Desk, mon
         held.append(count)
         return read(path)
 
-    def slow(picture: images.Picture, path: Path, **how: object) -> None:
+    def slow(picture: images.Picture, path: Path, **how: object) -> list[str]:
         nonlocal count
         time.sleep(0.03)
-        save(picture, path, **how)  # type: ignore[arg-type]
+        left_out = save(picture, path, **how)  # type: ignore[arg-type]
         count -= 1
+        return left_out
 
     monkeypatch.setattr(images, "load", counting)
     monkeypatch.setattr(images, "save", slow)

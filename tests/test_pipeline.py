@@ -346,3 +346,22 @@ def test_a_guided_batch_gives_what_its_pictures_give_alone(pipe: CCSRPipeline, t
         for a, b in zip(alone, together, strict=True):
             _assert_nearly_the_same(a, b)
         assert np.abs(alone[0] - alone[1]).max() > 0.1
+
+
+def test_alpha_orientation_and_profile_come_through_as_by_path(pipe: CCSRPipeline, tmp_path: Path) -> None:
+    rgba = np.dstack([(_photo() * 255).astype(np.uint8), np.full((14, 20), 255, np.uint8)])
+    rgba[:7, :, 3] = 0
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.png"
+    Image.fromarray(rgba).save(path, exif=exif)
+    by_path = pipe(path, scale=2).images[0]
+    with Image.open(path) as opened:
+        assert np.array_equal(np.asarray(pipe(opened, scale=2).images[0]), np.asarray(by_path))
+    assert (by_path.mode, by_path.size) == ("RGBA", (28, 40))
+    upright = np.ascontiguousarray(np.rot90(rgba, -1))
+    assert np.array_equal(np.asarray(pipe(upright, scale=2).images[0]), np.asarray(by_path))
+    tensor = torch.from_numpy(upright).permute(2, 0, 1)
+    assert pipe(tensor, scale=2, output_type="pt").images[0].shape == (4, 40, 28)
+    with pytest.raises(ImageError, match="is not a picture"):
+        pipe(upright[..., :2])

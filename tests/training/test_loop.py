@@ -94,13 +94,14 @@ def test_draws_of_each_pass_differ() -> None:
 
 _KILLER = """
 import os, signal, sys
-import ccsr.training.checkpoints as c
+import ccsr.atomic
+import ccsr.training.checkpoints
 import torch
 torch.set_num_threads(1)
 where, count = sys.argv[1], int(sys.argv[2])
 seen = [0]
-def dying(name):
-    original = getattr(c, name)
+def dying(module, name):
+    original = getattr(module, name)
     def run(*a, **k):
         seen[0] += 1
         if seen[0] == count:
@@ -108,9 +109,9 @@ def dying(name):
                 a[1].write_bytes(b"half of a")
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*a, **k)
-    setattr(c, name, run)
-if where == "write": dying("save_file")
-elif where == "rename": dying("_flush")
+    setattr(module, name, run)
+if where == "write": dying(ccsr.training.checkpoints, "save_file")
+elif where == "rename": dying(ccsr.atomic, "_flush")
 else:
     import ccsr.training.loop as l
     original = l.TrainState.update

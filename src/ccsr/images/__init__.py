@@ -3,24 +3,29 @@
 The only package that knows libvips. Formats are told by content, never by name, and only the decoders listed in `read`
 are reached. Rules for what comes in:
 
-- EXIF orientation is applied, and the tag says "upright" from then on; the thumbnail of the old picture is dropped.
+- The orientation of EXIF, else of XMP, is applied, and both say "upright" from then on; the thumbnail of the old
+  picture is dropped.
 - Pixel values stay in the picture's own colour space and its RGB profile goes with them. CMYK becomes sRGB through its
   embedded profile, else through a press profile that libvips brings, and that profile is dropped.
 - Fully transparent pixels get the colour of the nearest pixel that can be seen: whatever was hidden there would shine
   through at the rim after enlarging. Pixels that can be seen, however faintly, keep their colour.
-- Of several pages or frames the first is used; `Picture.warnings` says so.
+- Of several pages, frames or views the first is used; `Picture.warnings` says so.
+- What looks empty, one colour or nothing but transparency, is held against what Pillow sees in the file.
+- EXIF, XMP, IPTC, texts and print density are kept, or `save` returns one warning that names what the format has no
+  place for.
 
 Modules: `formats` and `picture` say what there is; `read` and `write` do it, with `metadata` for what stands beside the
-pixels and `failures` for what goes wrong; `libvips` holds what that library has once for all threads; `buffers` are
-arrays too large for memory, `resample` brings them to a size. Any number of threads may read and write at once.
+pixels (`directories` of TIFF and EXIF, `containers` of JPEG and PNG) and `failures` for what goes wrong; `libvips`
+holds what that library has once for all threads; `buffers` are arrays too large for memory, `resample` brings them to a
+size. Any number of threads may read and write at once.
 """
 
 from ccsr.images.formats import FORMATS, MAX_PIXELS, SUFFIXES, output_suffix
 from ccsr.images.picture import Header, Picture
-from ccsr.images.read import load, read_header
+from ccsr.images.read import from_pillow, load, of_channels, read_header
 from ccsr.images.write import save, to_uint8
 
 __all__ = [
-    "FORMATS", "MAX_PIXELS", "SUFFIXES", "Header", "Picture", "load", "output_suffix", "read_header", "save",
-    "to_uint8",
+    "FORMATS", "MAX_PIXELS", "SUFFIXES", "Header", "Picture", "from_pillow", "load", "of_channels", "output_suffix",
+    "read_header", "save", "to_uint8",
 ]  # fmt: skip

@@ -25,7 +25,7 @@ def unwarned() -> Iterator[None]:
 
 
 @contextmanager
-def named(path: Path, what: str) -> Iterator[None]:
+def named(path: Path | None, what: str) -> Iterator[None]:
     """Turn what the libraries and the system raise into one line that names the file.
 
     Errors that only our own code can make pass through: a bug must not look like a damaged file.

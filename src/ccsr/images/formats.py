@@ -36,7 +36,7 @@ _MAX_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 16384}
 
 
 def sniff(head: bytes, path: Path) -> str:
-    """The format by content. The suffix counts where content alone does not tell: camera files and TGA."""
+    """The format by content. The suffix counts where content alone does not tell: camera files, TGA and DIB."""
     if not head:
         raise ImageError("the file is empty", path=path)
     kind = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
@@ -50,6 +50,8 @@ def sniff(head: bytes, path: Path) -> str:
         kind = "raw"
     if kind is None and path.suffix.lower() == ".tga":
         kind = "tga"
+    if kind is None and path.suffix.lower() == ".dib":
+        kind = "dib"
     if kind == "heic":
         raise ImageError("HEIC pictures are not read", path=path,
                          hint="convert it first, for instance: heif-convert photo.heic photo.png")  # fmt: skip

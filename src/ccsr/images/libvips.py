@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyvips
 
@@ -33,6 +33,11 @@ def reason(error: pyvips.Error) -> str:
     """The first line of what libvips says about a failure."""
     lines = [line.strip() for line in (error.detail or "").splitlines() if line.strip()]
     return lines[0] if lines else "the library gives no reason"
+
+
+def meta(image: Any, name: str, default: Any = None) -> Any:
+    """A field of an image that it may lack."""
+    return image.get(name) if image.get_typeof(name) else default
 
 
 def attributed(action: Callable[[], _Result]) -> _Result:

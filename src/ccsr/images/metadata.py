@@ -1,21 +1,83 @@
-"""EXIF and XMP: what describes the photo, apart from how its pixels are stored."""
+"""What describes the photo, apart from how its pixels are stored: found in any format, and fitted to any other."""
 
 import io
-import os
 import re
 import struct
-from typing import IO
+from typing import IO, Any
 
 from PIL import Image
 
+from ccsr.images import containers, directories
+from ccsr.images.containers import Beside
+from ccsr.images.directories import LONG, RATIONAL, SHORT, UNDEFINED, Directory, Value
 from ccsr.images.failures import unwarned
+from ccsr.images.libvips import meta
 from ccsr.log import get_logger
 
 _log = get_logger("images")
 
-# Tags of a TIFF's first directory that describe the photo; the others describe how its pixels are stored.
-_DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 18246, 33432)
-_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+# Tags of a TIFF's first directory that describe the photo; the others describe how its pixels are stored, or tell of
+# places in the picture, which enlarging would make wrong.
+_DESCRIPTIVE = frozenset([
+    0x000B, 269, 270, 271, 272, 285, 305, 306, 315, 316, 0x4746, 0x4749, 33432, *range(0x9C9B, 0x9CA0),
+    directories.EXIF, directories.GPS,
+])  # fmt: skip
+_COMPRESSION, _ORIENTATION, _UNIT = 259, 274, 296
+_RESOLUTION, _SIZE = (282, 283), (0xA002, 0xA003)
+"""Across and down; the size stands among EXIF's own tags."""
+_IPTC, _PHOTOSHOP = 33723, 34377
+_NOT_IN_AVIF = {0x000B: "ProcessingSoftware", 269: "DocumentName", 0x4746: "Rating", 0x4749: "RatingPercent"}
+"""What libvips, which writes EXIF there, does not know."""
+_HEAD = b"Exif\0\0II*\0\x08\0\0\0"
+
+OLD_JPEG = 6
+"""TIFF's compression that was given up for its ambiguities."""
+
+
+def beside(file: IO[bytes], kind: str, image: Any) -> Beside:
+    """What the file of a libvips image says beside its pixels."""
+    match kind:
+        case "jpeg":
+            found = containers.of_jpeg(file)
+        case "png":
+            found = containers.of_png(file)
+        case "tiff":
+            found = _of_tiff(file)
+        case _:
+            found = Beside(exif=meta(image, "exif-data"))
+            if (image.xres, image.yres) != (1, 1) and kind in ("bmp", "dib", "tga", "pnm"):
+                found.density = (image.xres, image.yres)
+            if kind == "avif":
+                found.further = _frames(file)
+    found.xmp = found.xmp or meta(image, "xmp-data")
+    if found.exif and kind != "tiff" and (told := _density(_understood(found.exif))):
+        # A JPEG's header before the EXIF often says 72 without having been asked.
+        found.density = told if kind == "jpeg" else found.density or told
+    return found
+
+
+def orientation(found: Beside, image: Any, kind: str) -> int:
+    """How the picture stands, 1..8: as EXIF says, else XMP."""
+    if kind in ("avif", "heic"):
+        return int(meta(image, "orientation", 1))  # these formats turn pictures themselves, whatever EXIF says
+    value = _understood(found.exif).get(_ORIENTATION) if found.exif else None
+    if isinstance(value, Value) and value.numbers():
+        told = int(value.numbers()[0])
+    elif meta(image, "orientation", 1) != 1:
+        told = int(meta(image, "orientation"))
+    else:
+        match = re.search(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([1-8])", found.xmp or b"")
+        told = int(match[1]) if match else 1
+    return told if 1 <= told <= 8 else 1
+
+
+def compression(file: IO[bytes]) -> int:
+    """Of a TIFF file: the number of the way in which its pixels are packed; 0 if that cannot be told."""
+    try:
+        value = directories.read(file, {_COMPRESSION}).get(_COMPRESSION)
+        return int(value.numbers()[0]) if isinstance(value, Value) else 0
+    except (ValueError, LookupError):
+        return 0
 
 
 def upright_exif(exif: bytes) -> bytes | None:
@@ -29,7 +91,7 @@ def upright_exif(exif: bytes) -> bytes | None:
         first = start + struct.unpack_from(order + "I", exif, start + 4)[0]
         count = struct.unpack_from(order + "H", exif, first)[0]
         for entry in range(first + 2, first + 2 + 12 * count, 12):
-            if struct.unpack_from(order + "H", exif, entry)[0] == 0x0112:
+            if struct.unpack_from(order + "H", exif, entry)[0] == _ORIENTATION:
                 struct.pack_into(order + "HIHH", patched, entry + 2, 3, 1, 1, 0)
         struct.pack_into(order + "I", patched, first + 2 + 12 * count, 0)
     except struct.error:
@@ -39,59 +101,131 @@ def upright_exif(exif: bytes) -> bytes | None:
 
 def upright_xmp(xmp: bytes) -> bytes:
     """XMP may repeat the orientation, as an attribute or as an element."""
-    return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))[2-8]", rb"\g<1>1", xmp)
+    return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)[2-8]", rb"\g<1>1", xmp)
 
 
-def described(file: IO[bytes], offset: int = 8) -> bytes | None:
-    """What describes the photo in a TIFF file or in EXIF (the same layout), as EXIF in II byte order at `offset`.
+def fitted(exif: bytes | None, kind: str, density: tuple[float, float] | None, size: tuple[int, int]) -> bytes | None:
+    """EXIF for a result: where it tells a density and a size, these are told, all else stays byte for byte.
 
-    Returns:
-        None if there is nothing, or nothing that can be understood.
+    A format that has no other place for the density gets it this way. None where there is nothing to tell.
     """
-    source, target = Image.Exif(), Image.Exif()
-    target.endian = "<"
-    try:
-        with unwarned():
-            source.load_from_fp(file)
-            for tag in _DESCRIPTIVE:
-                if tag in source:
-                    target[tag] = source[tag]
-            for directory in (_EXIF_IFD, _GPS_IFD):
-                if entries := source.get_ifd(directory):
-                    target[directory] = dict(entries)
-            return target.tobytes(offset) if len(target) else None
-    except Exception:
-        # Pillow raises whatever broken tags lead it to; pixels without their description are better than no picture.
-        _log.debug("EXIF could not be understood", exc_info=True)
+    rationals = [struct.pack("<II", round(value * 25.4 * 1000), 1000) for value in density or ()]
+    if density and kind in ("webp", "avif") and _density(_understood(exif)) is None:
+        told = io.BytesIO((exif or _HEAD + bytes(6)).removeprefix(b"Exif\0\0"))
+        tags: Directory = {tag: Value(RATIONAL, value) for tag, value in zip(_RESOLUTION, rationals, strict=True)}
+        if told.read(2) == b"II":
+            directories.add(told, tags | {_UNIT: Value(SHORT, b"\2\0")})
+            exif = b"Exif\0\0" + told.getvalue()
+    if not exif:
         return None
+    patched = bytearray(exif)
+    start = 6 if exif.startswith(b"Exif\0\0") else 0
+    order = "<" if exif[start : start + 2] == b"II" else ">"
+
+    seen = set[int]()
+
+    def patch(at: int, is_first: bool) -> None:
+        for entry in range(at + 2, at + 2 + 12 * struct.unpack_from(order + "H", exif, at)[0], 12):
+            tag, field = struct.unpack_from(order + "HxxxxxxI", exif, entry)
+            if tag in _SIZE:
+                struct.pack_into(order + "HII", patched, entry + 2, LONG, 1, size[_SIZE.index(tag)])
+            elif tag == directories.EXIF and is_first and start + field not in seen:
+                seen.add(start + field)
+                patch(start + field, False)
+            elif tag in _RESOLUTION and rationals:
+                number = struct.unpack("<II", rationals[_RESOLUTION.index(tag)])
+                struct.pack_into(order + "II", patched, start + field, *number)
+            elif tag == _UNIT and rationals:
+                struct.pack_into(order + "HIHH", patched, entry + 2, SHORT, 1, 2, 0)
+
+    try:
+        patch(start + struct.unpack_from(order + "I", exif, start + 4)[0], True)
+    except struct.error:
+        return exif
+    return bytes(patched)
 
 
-def add_exif(file: IO[bytes], exif: bytes) -> None:
-    """Put EXIF into a TIFF file, where libvips does not write it.
+def add_to_tiff(file: IO[bytes], told: Beside) -> None:
+    """Put EXIF and IPTC into a TIFF file that libvips has written, and no density where none is known."""
+    tags = {tag: value for tag, value in _understood(told.exif).items() if tag in _DESCRIPTIVE} if told.exif else {}
+    if told.iptc:
+        tags[_IPTC] = Value(UNDEFINED, told.iptc)
+    if tags:
+        directories.add(file, tags)
+    if told.density is None and (at := directories.place_of(file, _UNIT)) is not None:
+        # libvips writes a density in any case: it has no unit then.
+        file.seek(at)
+        file.write(struct.pack("<H", 1))
 
-    The EXIF directory goes to the end of the file, and after it a first directory with the entries of both: entries
-    hold offsets from the start of the file, so that they can be copied as they are.
-    """
-    end = file.seek(0, os.SEEK_END)
-    start = end + end % 2
-    block = described(io.BytesIO(exif.removeprefix(b"Exif\0\0")), start)
+
+def left_out(told: Beside, kind: str) -> list[str]:
+    """What a format has no place for, as one warning."""
+    missing = []
+    if told.iptc and (kind in ("webp", "avif") or (kind == "jpeg" and not containers.fits_jpeg(told.iptc))):
+        missing.append("IPTC")
+    if told.exif and kind == "avif" and (lost := _understood(told.exif).keys() & _NOT_IN_AVIF.keys()):
+        missing.append("EXIF tags (" + ", ".join(_NOT_IN_AVIF[tag] for tag in sorted(lost)) + ")")
+    if told.exif and kind == "jpeg" and not containers.fits_jpeg(told.exif):
+        missing.append("EXIF")
+    kept = {"png": told.texts.keys(), "jpeg": {"Comment"}}.get(kind, set())
+    if texts := [keyword for keyword in told.texts if keyword not in kept]:
+        missing.append("texts (" + ", ".join(texts) + ")")
+    return [f"left out, as {kind} has no place for it: {' and '.join(missing)}"] if missing else []
+
+
+def _understood(exif: bytes | None) -> Directory:
+    """The tags of EXIF; none if it is broken."""
+    try:
+        return directories.read(io.BytesIO((exif or b"").removeprefix(b"Exif\0\0")))
+    except ValueError:
+        return {}
+
+
+def _of_tiff(file: IO[bytes]) -> Beside:
+    found = Beside()
+    try:
+        tags = directories.read(file, {*_DESCRIPTIVE, _ORIENTATION, *_RESOLUTION, _UNIT, _IPTC, _PHOTOSHOP})
+    except ValueError:
+        return found
+    found.density = _density(tags)
+    iptc, photoshop = tags.pop(_IPTC, None), tags.pop(_PHOTOSHOP, None)
+    if isinstance(iptc, Value):
+        # Often declared as numbers of four bytes, which a byte order turns around although they are none.
+        turned = b"".join(iptc.data[i : i + 4][::-1] for i in range(0, len(iptc.data), 4))
+        found.iptc = next((data for data in (iptc.data, turned) if data[:1] == b"\x1c"), None)
+    if found.iptc is None and isinstance(photoshop, Value):
+        found.iptc = containers.iptc_of_photoshop(photoshop.data)
+    for tag in (*_RESOLUTION, _UNIT):
+        tags.pop(tag, None)
+    if tags:
+        found.exif = _HEAD + directories.packed(tags, 8)
+    return found
+
+
+def _density(tags: Directory) -> tuple[float, float] | None:
+    """Pixels per millimetre that TIFF or EXIF tags tell."""
+
+    def number(tag: int, default: float) -> float:
+        value = tags.get(tag)
+        numbers = value.numbers() if isinstance(value, Value) else []
+        return numbers[0] if numbers else default
+
+    across, down = (number(tag, 0) for tag in _RESOLUTION)
+    size = {2: 25.4, 3: 10.0}.get(int(number(_UNIT, 2)))
+    return (across / size, down / size) if size and across > 0 and down > 0 else None
+
+
+def _frames(file: IO[bytes]) -> str | None:
+    """How many pictures an AVIF file shows one after another, if it says that it does."""
     file.seek(0)
-    head = file.read(8)
-    # A file above 4 GB has another layout, and does without.
-    if block is None or head[:4] != b"II*\0":
-        return
-    # Pillow puts "Exif\0\0" and a header of 8 bytes before the directory.
-    appended = block[14:] + b"\0" * (len(block) % 2)
-
-    def entries(data: IO[bytes], at: int) -> dict[int, bytes]:
-        data.seek(at)
-        count = struct.unpack("<H", data.read(2))[0]
-        found = [data.read(12) for _ in range(count)]
-        return {struct.unpack_from("<H", entry)[0]: entry for entry in found}
-
-    merged = entries(io.BytesIO(appended), 0) | entries(file, struct.unpack_from("<I", head, 4)[0])
-    directory = struct.pack("<H", len(merged)) + b"".join(merged[tag] for tag in sorted(merged)) + bytes(4)
-    file.seek(end)
-    file.write(bytes(start - end) + appended + directory)
-    file.seek(4)
-    file.write(struct.pack("<I", start + len(appended)))
+    head = file.read(256)
+    if b"avis" not in head[8 : int.from_bytes(head[:4], "big")]:
+        return None
+    try:
+        file.seek(0)
+        with unwarned():
+            count = getattr(Image.open(file, formats=["AVIF"]), "n_frames", 1)
+    except Exception:
+        _log.debug("frames could not be counted", exc_info=True)
+        return None
+    return f"{count} frames" if count > 1 else None

@@ -4,9 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-DEFAULT_DENSITY = 72 / 25.4
-"""Pixels per millimetre of a picture that does not say."""
-
 
 @dataclass(frozen=True)
 class Header:
@@ -17,7 +14,7 @@ class Header:
     height: int
     """Pixels, after EXIF orientation."""
     format: str
-    """`png`, `jpeg`, `webp`, `tiff`, `avif`, `gif`, `bmp`, `tga` or `pnm`."""
+    """`png`, `jpeg`, `webp`, `tiff`, `avif`, `gif`, `bmp`, `dib` (BMP without its file header), `tga` or `pnm`."""
     depth: int
     """Bits per channel that a result should have: 8, or 16 for anything finer."""
     gray: bool
@@ -44,7 +41,11 @@ class Picture:
     exif: bytes | None = None
     """EXIF, with or without the leading `Exif\\0\\0`; its orientation is upright."""
     xmp: bytes | None = None
-    density: tuple[float, float] = (DEFAULT_DENSITY, DEFAULT_DENSITY)
-    """Pixels per millimetre, across and down."""
+    iptc: bytes | None = None
+    """Captions and keywords as the press has them: records of IPTC-IIM."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """By keyword, as PNG has them; the comment of a JPEG is `Comment`."""
+    density: tuple[float, float] | None = None
+    """Pixels per millimetre, across and down; None if that is not known."""
     warnings: list[str] = field(default_factory=list)
     """What a user should know about how the file was read."""

@@ -1,7 +1,9 @@
 """Files to pictures; the package's docstring has the rules."""
 
+import os
 import stat
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,15 +13,18 @@ from PIL import Image
 
 from ccsr.errors import ImageError, TooLargeError
 from ccsr.images.buffers import bands, zeros
+from ccsr.images.containers import Beside
 from ccsr.images.failures import named, unwarned
 from ccsr.images.formats import MAX_PIXELS, sniff
-from ccsr.images.libvips import attributed
-from ccsr.images.metadata import described, upright_exif, upright_xmp
-from ccsr.images.picture import DEFAULT_DENSITY, Header, Picture
+from ccsr.images.libvips import attributed, meta
+from ccsr.images.metadata import OLD_JPEG, beside, compression, orientation, upright_exif, upright_xmp
+from ccsr.images.picture import Header, Picture
 
 _LOADERS = {"png": "pngload", "jpeg": "jpegload", "webp": "webpload", "tiff": "tiffload", "avif": "heifload",
             "gif": "gifload"}  # fmt: skip
-_PILLOW = {"bmp": "BMP", "tga": "TGA", "pnm": "PPM"}
+_PILLOW = {"bmp": "BMP", "dib": "DIB", "tga": "TGA", "pnm": "PPM"}
+_SECOND_READER = frozenset(_LOADERS)
+"""Formats in which what libvips sees may be held against what Pillow sees."""
 _PILLOW_RAISES = (EOFError, LookupError, SyntaxError, TypeError, ValueError, struct.error)
 """What Pillow's decoders raise on damaged bytes, beside OSError."""
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float64}
@@ -32,7 +37,7 @@ def read_header(path: Path, max_pixels: int = MAX_PIXELS) -> Header:
         ImageError: not a picture, a format that is not read, or more pixels than `max_pixels`.
     """
     with named(path, "cannot be read"):
-        return attributed(lambda: _open(path, max_pixels)[1])
+        return attributed(lambda: _open(path, max_pixels).header)
 
 
 def load(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -46,12 +51,59 @@ def load(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
         return attributed(lambda: _load(path, max_pixels))
 
 
+def from_pillow(given: Image.Image) -> Picture:
+    """A Pillow picture as the same picture in a file would be read: upright, with alpha, profile and 16 bits.
+
+    Raises:
+        ImageError: 32 bit numbers, of which nobody can tell which one is white, or a mode that is not converted.
+    """
+    with named(None, "cannot be read"):
+        if given.mode == "F" or (given.mode == "I" and given.format not in ("PNG", "PPM")):
+            raise ImageError(f"a PIL picture of mode {given.mode} does not say which number is white",
+                             hint="give an array of floats in 0..1, or a picture of mode I;16 or RGB")  # fmt: skip
+        try:
+            image = _of_pillow(given)
+            exif = given.getexif()
+            # Of EXIF's bytes only the orientation counts here, which Pillow finds wherever it stands.
+            turned = exif.get(0x0112, 1)
+        except _PILLOW_RAISES as error:
+            raise ImageError(f"cannot be read: {error}") from error
+        if icc := given.info.get("icc_profile"):
+            image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
+        opened = _Opened(image, _header(image, "pillow", turned, ""), Beside(), turned if turned in range(1, 9) else 1)
+        return attributed(lambda: _picture(opened, None))
+
+
+def of_channels(channels: np.ndarray) -> Picture:
+    """float32 (H, W, 3) or (H, W, 4), the last alpha, in 0..1, as a picture; hidden colours are replaced in place."""
+    rgb, alpha = channels[..., :3], channels[..., 3] if channels.shape[2] == 4 else None
+    if alpha is not None:
+        _fill_hidden(rgb, alpha)
+    return Picture(rgb, alpha)
+
+
+@dataclass
+class _Opened:
+    """A file whose pixels have not been read yet."""
+
+    image: Any
+    """Of libvips, as stored."""
+    header: Header
+    beside: Beside
+    orientation: int
+
+
 def _load(path: Path, max_pixels: int) -> Picture:
-    image, header = _open(path, max_pixels)
-    notes = []
-    if _meta(image, "n-pages", 1) > 1:
+    return _picture(_open(path, max_pixels), path)
+
+
+def _picture(opened: _Opened, path: Path | None) -> Picture:
+    image, header, beside, notes = opened.image, opened.header, opened.beside, list[str]()
+    if meta(image, "n-pages", 1) > 1:
         notes.append(f"only the first of {image.get('n-pages')} pages or frames is used")
-    icc = _meta(image, "icc-profile-data")
+    elif beside.further:
+        notes.append(f"only the picture itself is used: it has {beside.further} besides")
+    icc = meta(image, "icc-profile-data")
     if image.interpretation == "cmyk":
         # 16 bits whatever the depth, so that the conversion adds no rounding of its own.
         image = image.icc_transform(
@@ -65,54 +117,58 @@ def _load(path: Path, max_pixels: int) -> Picture:
     if icc and not _profile_fits(icc, header.gray):
         notes.append("its colour profile is not for this kind of picture and was left out")
         icc = None
-    channels = _upright(_channels(image, path, notes), _meta(image, "orientation", 1))
+    stored = _channels(image, path, notes)
+    if path and header.format in _SECOND_READER and _shows_nothing(stored) and _pillow_sees_something(path, header):
+        raise ImageError("cannot be read: two readers see different pictures in it", path=path,
+                         hint="another program may save it as PNG")  # fmt: skip
+    channels = _upright(stored, opened.orientation)
     planes = channels.shape[2]
     rgb = _gathered(channels, [0, 0, 0] if planes < 3 else [0, 1, 2])
     alpha = _gathered(channels, [planes - 1])[..., 0] if planes in (2, 4) else None
     if alpha is not None:
         _fill_hidden(rgb, alpha)
-    if header.format == "tiff":
-        # Spread over directories there, where libvips does not look for it.
-        with path.open("rb") as file:
-            exif = described(file)
-    else:
-        exif = _meta(image, "exif-data")
-    xmp = _meta(image, "xmp-data")
-    # One pixel per millimetre is what libvips says when the file says nothing.
-    known = (image.xres, image.yres) != (1, 1)
     return Picture(
         rgb, alpha, header.depth, header.gray, header.format, icc,
-        exif=upright_exif(exif) if exif else None,
-        xmp=upright_xmp(xmp) if xmp else None,
-        density=(image.xres, image.yres) if known else (DEFAULT_DENSITY, DEFAULT_DENSITY),
-        warnings=notes,
+        exif=upright_exif(beside.exif) if beside.exif else None,
+        xmp=upright_xmp(beside.xmp) if beside.xmp else None,
+        iptc=beside.iptc, texts=beside.texts, density=beside.density, warnings=notes,
     )  # fmt: skip
 
 
-def _open(path: Path, max_pixels: int) -> tuple[Any, Header]:
-    """A libvips image whose pixels are still in the file, as stored, and its header."""
+def _open(path: Path, max_pixels: int) -> _Opened:
+    """A libvips image whose pixels are still in the file, as stored, and what stands beside them."""
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         # Opening a pipe would wait for ever.
         raise ImageError("is a folder" if stat.S_ISDIR(mode) else "is not a regular file", path=path)
-    with path.open("rb", buffering=0) as file:
+    with path.open("rb") as file:
         kind = sniff(file.read(256), path)
+        if kind == "tiff" and compression(file) == OLD_JPEG:
+            raise ImageError("TIFF with JPEG compression of the old kind is not read, as no two programs agree on it",
+                             path=path, hint="another program may save it as PNG")  # fmt: skip
         file.seek(0)
         if kind in _PILLOW:
             image = _through_pillow(file, _PILLOW[kind], path, max_pixels)
         else:
             # By descriptor (which libvips duplicates): any name works, brackets and newlines included.
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
             source = pyvips.Source.new_from_descriptor(file.fileno())
             loader = getattr(pyvips.Image, f"{_LOADERS[kind]}_source")
             image = loader(source, access="sequential", fail_on="error")
-    width, height = image.width, image.height
-    _check_size(width, height, path, max_pixels)
-    if _meta(image, "orientation", 1) >= 5:
-        width, height = height, width
+        _check_size(image.width, image.height, path, max_pixels)
+    with path.open("rb") as file:
+        # Opened again, as a duplicated descriptor shares its position.
+        found = beside(file, kind, image)
+    turned = orientation(found, image, kind)
+    return _Opened(image, _header(image, kind, turned, path.suffix), found, turned)
+
+
+def _header(image: Any, kind: str, turned: int, suffix: str) -> Header:
+    width, height = (image.height, image.width) if turned >= 5 else (image.width, image.height)
     alpha = bool(image.hasalpha())
     gray = image.bands - alpha == 1
     depth = 8 if image.format == "uchar" else 16
-    return image, Header(width, height, kind, depth, gray, alpha, path.suffix)
+    return Header(width, height, kind, depth, gray, alpha, suffix)
 
 
 def _check_size(width: int, height: int, path: Path, max_pixels: int) -> None:
@@ -130,19 +186,56 @@ def _through_pillow(file: IO[bytes], decoder: str, path: Path, max_pixels: int) 
         picture.load()
     except _PILLOW_RAISES as error:
         raise ImageError(f"cannot be read: {error}", path=path) from error
-    fine = picture.mode in ("I", "I;16", "I;16B")
-    if fine:
-        picture = picture.convert("I")
-    elif picture.mode == "1":
-        picture = picture.convert("L")
-    elif picture.mode not in ("L", "LA", "RGB", "RGBA"):
-        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    return _of_pillow(picture)
+
+
+def _of_pillow(picture: Image.Image) -> Any:
+    """A loaded Pillow picture as a libvips image, with its density."""
+    across, down = picture.info.get("dpi", (0, 0))
+    fine = picture.mode == "I" or picture.mode.startswith("I;16")
+    mode = {"1": "L", "La": "LA"}.get(picture.mode, picture.mode)
+    if mode not in ("L", "LA", "RGB", "RGBA", "CMYK") and not fine:
+        mode = "RGBA" if "transparency" in picture.info or picture.mode in ("PA", "RGBa", "RGBX") else "RGB"
+    elif mode in ("L", "RGB") and "transparency" in picture.info:
+        # One colour or grey that is to be clear, as PNG and GIF have it.
+        mode = "LA" if mode == "L" else "RGBA"
+    if mode != picture.mode:
+        picture = picture.convert(mode)
     pixels = np.asarray(picture).astype(np.uint16 if fine else np.uint8)
-    meaning = "grey16" if fine else "b-w" if picture.mode in ("L", "LA") else "srgb"
-    return pyvips.Image.new_from_array(pixels).copy(interpretation=meaning)
+    meaning = "grey16" if fine else {"L": "b-w", "LA": "b-w", "CMYK": "cmyk"}.get(mode, "srgb")
+    density = {"xres": across / 25.4, "yres": down / 25.4} if across > 0 and down > 0 else {}
+    return pyvips.Image.new_from_array(pixels).copy(interpretation=meaning, **density)
 
 
-def _channels(image: Any, path: Path, notes: list[str]) -> np.ndarray:
+def _shows_nothing(stored: np.ndarray) -> bool:
+    """Is this one colour all over, or fully transparent?"""
+    height, width, planes = stored.shape
+    one = clear = True
+    for top, bottom in bands(height, width):
+        part = stored[top:bottom]
+        one = one and bool((part == stored[0, 0]).all())
+        clear = clear and planes in (2, 4) and not part[..., -1].any()
+        if not (one or clear):
+            return False
+    return True
+
+
+def _pillow_sees_something(path: Path, header: Header) -> bool:
+    """Whether another reader finds a picture where libvips found none; False, too, where that one cannot read it."""
+    try:
+        with unwarned(), Image.open(path, formats=[header.format.upper()]) as picture:
+            picture.load()
+            if "A" in picture.getbands() and picture.getchannel("A").getextrema()[1] == 0:
+                return False
+            extrema: Any = picture.convert("RGBA").getextrema() if picture.mode == "P" else picture.getextrema()
+    except Exception:
+        return False
+    least = 8 if header.depth == 8 else 8 * 257 if picture.mode.startswith("I") else 8
+    spans = [high - low for low, high in (extrema if isinstance(extrema[0], tuple) else [extrema])]
+    return max(spans) > least
+
+
+def _channels(image: Any, path: Path | None, notes: list[str]) -> np.ndarray:
     """Pixels as float32 (H, W, channels) in 0..1, as stored (not yet turned)."""
     if image.bands > 4:
         raise ImageError(f"has {image.bands} channels", path=path, hint="convert it to grey, RGB or RGBA")
@@ -150,7 +243,7 @@ def _channels(image: Any, path: Path, notes: list[str]) -> np.ndarray:
         raise ImageError(f"holds values of the kind {image.format}", path=path, hint="convert it to 8 or 16 bits")
     real = image.format in ("float", "double")
     peak = 1 if real else 255 if image.format == "uchar" else 65535
-    if image.format == "ushort" and _meta(image, "vips-loader", "").startswith("heif"):
+    if image.format == "ushort" and meta(image, "vips-loader", "").startswith("heif"):
         # libvips shifts 10 and 12 bits up without filling the low ones, so that white is not 65535.
         bits = image.get("bits-per-sample")
         peak = ((1 << bits) - 1) << (16 - bits)
@@ -205,10 +298,6 @@ def _fill_hidden(rgb: np.ndarray, alpha: np.ndarray) -> None:
 
     rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
     rgb[hidden] = rgb[rows[hidden], columns[hidden]]
-
-
-def _meta(image: Any, name: str, default: Any = None) -> Any:
-    return image.get(name) if image.get_typeof(name) else default
 
 
 def _profile_fits(icc: bytes, gray: bool) -> bool:

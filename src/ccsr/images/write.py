@@ -10,14 +10,20 @@ import pyvips
 from ccsr import atomic
 from ccsr.errors import ImageError
 from ccsr.images.buffers import bands, zeros
+from ccsr.images.containers import Beside, add_to_jpeg, add_to_png, replace_in_webp
 from ccsr.images.failures import named
 from ccsr.images.formats import FORMATS, max_side
 from ccsr.images.libvips import attributed
-from ccsr.images.metadata import add_exif
+from ccsr.images.metadata import add_to_tiff, fitted, left_out
 from ccsr.images.picture import Picture
 
+_UNKNOWN_DENSITY = {"png": 1.0, "jpeg": 72 / 25.4, "webp": 72 / 25.4, "avif": 72 / 25.4, "tiff": 1 / 25.4}
+"""Pixels per millimetre that libvips is given where none is known; EXIF says that 72 dpi is the word for that."""
 
-def save(picture: Picture, path: Path, *, quality: int = 95, depth: str = "auto", strip_metadata: bool = False) -> None:
+
+def save(
+    picture: Picture, path: Path, *, quality: int = 95, depth: str = "auto", strip_metadata: bool = False
+) -> list[str]:
     """Write a picture in the format of the name's suffix: whole under that name, or not at all.
 
     PNG and TIFF hold 8 or 16 bits per channel, AVIF 8 or 10, JPEG and WebP 8. Alpha is laid over white for JPEG. A grey
@@ -28,9 +34,12 @@ def save(picture: Picture, path: Path, *, quality: int = 95, depth: str = "auto"
         path: where; an existing file is replaced.
         quality: 1..100 for JPEG, WebP and AVIF; 100 is lossless in WebP and AVIF.
         depth: `auto` (the picture's), `8` or `16`.
-        strip_metadata: leave out EXIF, XMP and the colour profile.
+        strip_metadata: leave out EXIF, XMP, IPTC, texts and the colour profile.
 
     AVIF's bytes depend on how many threads libvips has: the programs settle that, see `libvips.set_up_program`.
+
+    Returns:
+        Warnings: what of the picture the format has no place for.
 
     Raises:
         ImageError: a suffix that is not written, too large for the format, values that are not finite, disk or rights.
@@ -47,14 +56,19 @@ def save(picture: Picture, path: Path, *, quality: int = 95, depth: str = "auto"
     if pixels is None:
         raise ImageError("the result has values that are not finite", path=path)
 
+    told = Beside() if strip_metadata else Beside(picture.exif, picture.xmp, picture.iptc, picture.texts)
+    told.density = picture.density
+    told.exif = fitted(told.exif, kind, None if strip_metadata else told.density, (width, height))
+
     def write() -> None:
         if path.is_dir():
             raise ImageError("cannot be written: is a folder", path=path)
         with atomic.file(path) as file:
-            _encode(picture, pixels, kind, quality, strip_metadata, file)
+            _encode(pixels, told, None if strip_metadata else picture.icc, kind, quality, file)
 
     with named(path, "cannot be written"):
         attributed(write)
+    return left_out(told, kind)
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:
@@ -86,34 +100,33 @@ def _pixels(picture: Picture, kind: str, depth: str) -> np.ndarray | None:
     return pixels
 
 
-def _encode(
-    picture: Picture, pixels: np.ndarray, kind: str, quality: int, strip_metadata: bool, file: IO[bytes]
-) -> None:
-    """Fill a new file: `pixels` are those of `_pixels`, the picture gives what stands beside them."""
+def _encode(pixels: np.ndarray, told: Beside, icc: bytes | None, kind: str, quality: int, file: IO[bytes]) -> None:
+    """Fill a new file: `pixels` are those of `_pixels`, `told` is what goes beside them."""
     fine, gray = pixels.dtype == np.uint16, pixels.shape[2] < 3
     meaning = ("grey16" if fine else "b-w") if gray else ("rgb16" if fine else "srgb")
-    image = pyvips.Image.new_from_array(pixels).copy(
-        interpretation=meaning, xres=picture.density[0], yres=picture.density[1]
-    )
+    across, down = told.density or (_UNKNOWN_DENSITY[kind],) * 2
+    image = pyvips.Image.new_from_array(pixels).copy(interpretation=meaning, xres=across, yres=down)
     keep = pyvips.ForeignKeep.NONE
-    if not strip_metadata:
-        keep = pyvips.ForeignKeep.XMP | pyvips.ForeignKeep.ICC | pyvips.ForeignKeep.OTHER
-        if picture.exif and kind != "tiff":
-            # Without EXIF to keep, libvips would make some up.
-            keep |= pyvips.ForeignKeep.EXIF
-            image.set_type(pyvips.GValue.blob_type, "exif-data", picture.exif)
-        if picture.xmp:
-            image.set_type(pyvips.GValue.blob_type, "xmp-data", picture.xmp)
-        if picture.icc:
-            # Left out by libvips itself where it is a grey profile and the format makes RGB of grey.
-            image.set_type(pyvips.GValue.blob_type, "icc-profile-data", picture.icc)
+    if told.exif and kind in ("webp", "avif"):
+        # Elsewhere it is put in afterwards: libvips loses tags that it does not know. Without EXIF to keep, it would
+        # make some up.
+        keep |= pyvips.ForeignKeep.EXIF
+        image.set_type(pyvips.GValue.blob_type, "exif-data", told.exif)
+    if told.xmp and kind != "png":
+        keep |= pyvips.ForeignKeep.XMP
+        image.set_type(pyvips.GValue.blob_type, "xmp-data", told.xmp)
+    if icc:
+        # Left out by libvips itself where it is a grey profile and the format makes RGB of grey.
+        keep |= pyvips.ForeignKeep.ICC
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
     options: dict[str, dict[str, Any]] = {
         "png": {},
         "jpeg": {"Q": quality},
         "webp": {"Q": quality, "lossless": quality == 100, "smart_subsample": True},
         "avif": {"compression": "av1", "Q": quality, "lossless": quality == 100, "bitdepth": 10 if fine else 8,
                  "effort": 2},
-        "tiff": {"compression": "deflate", "predictor": "horizontal", "bigtiff": pixels.nbytes > 2**32 - 2**24},
+        "tiff": {"compression": "deflate", "predictor": "horizontal", "resunit": "inch",
+                 "bigtiff": pixels.nbytes > 2**32 - 2**24},
     }  # fmt: skip
     saver = getattr(image, f"{'heif' if kind == 'avif' else kind}save_target")
     try:
@@ -123,8 +136,15 @@ def _encode(
         for _ in range(2):
             os.write(file.fileno(), bytes(2**16))
         raise
-    if kind == "tiff" and picture.exif and not strip_metadata:
-        add_exif(file, picture.exif)
+    match kind:
+        case "png":
+            add_to_png(file, told)
+        case "jpeg":
+            add_to_jpeg(file, told)
+        case "tiff":
+            add_to_tiff(file, told)
+        case "webp" if told.exif:
+            replace_in_webp(file, told.exif)
 
 
 def _quantised(values: np.ndarray, peak: int) -> np.ndarray:

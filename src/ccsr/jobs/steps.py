@@ -162,11 +162,11 @@ class Steps:
             images.save(dataclasses.replace(picture, rgb=estimate, alpha=None), intermediate(output, t), **writing)
         # Last, so that a result in its place means that all of its files are.
         result = dataclasses.replace(picture, rgb=upscaled.sr, alpha=alpha)
-        images.save(result, output, quality=self._options.quality, **writing)
+        left_out = images.save(result, output, quality=self._options.quality, **writing)
         return make_record(
             self._job, self._options, claimed.task, "done",
             seconds={"load": claimed.load, **upscaled.seconds, "save": time.perf_counter() - begin},
-            warnings=[*picture.warnings, *upscaled.warnings, *_changes(planned.fingerprint)],
+            warnings=[*picture.warnings, *upscaled.warnings, *left_out, *_changes(planned.fingerprint)],
             plan=upscaled.plan,
         )  # fmt: skip
 

@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from ccsr import images
+from ccsr.images import Picture
+from ccsr.images.resample import enlarge
 from ccsr.plan import Plan
 
 OUTPUT_TYPES = ("pil", "np", "pt")
@@ -33,7 +35,8 @@ class CCSROutput:
     """What `CCSRPipeline.__call__` returns."""
 
     images: list[Any]
-    """Results in input order, the samples of one picture together: PIL, arrays (H, W, 3) or tensors (3, H, W), 0..1."""
+    """Results in input order, the samples of one picture together: PIL, arrays (H, W, 3) or tensors (3, H, W), 0..1;
+    four channels where the input has alpha."""
     timesteps: tuple[int, ...]
     """Indices 0..999 that were evaluated."""
     warnings: list[str]
@@ -46,8 +49,20 @@ class CCSROutput:
         return self.stability_maps[0] if self.stability_maps else None
 
 
-def as_output(sr: np.ndarray, output_type: str) -> Any:
-    """float32 (H, W, 3) in 0..1 as a PIL picture of 8 bit, as it is, or as a tensor (3, H, W)."""
+def as_output(sr: np.ndarray, source: Picture, output_type: str) -> Any:
+    """float32 (H, W, 3) in 0..1 as a PIL picture of 8 bit, as an array, or as a tensor with channels first.
+
+    Args:
+        sr: the result.
+        source: what it was made of: its alpha is enlarged and becomes the fourth channel, its profile goes along.
+        output_type: one of `OUTPUT_TYPES`.
+    """
+    if source.alpha is not None:
+        alpha = enlarge(source.alpha, sr.shape[1], sr.shape[0])
+        sr = np.concatenate([sr, alpha[..., None]], axis=2)
     if output_type == "pil":
-        return Image.fromarray(images.to_uint8(sr))
+        picture = Image.fromarray(images.to_uint8(sr))
+        if source.icc and not source.gray:
+            picture.info["icc_profile"] = source.icc  # Pillow writes it into files
+        return picture
     return sr if output_type == "np" else torch.from_numpy(np.ascontiguousarray(sr.transpose(2, 0, 1)))

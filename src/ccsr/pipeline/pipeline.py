@@ -22,7 +22,7 @@ from ccsr.options import UpscaleOptions
 from ccsr.pipeline.conditions import text_conditions
 from ccsr.pipeline.documentation import documents_options
 from ccsr.pipeline.engine import EngineCache
-from ccsr.pipeline.inputs import as_arrays
+from ccsr.pipeline.inputs import as_pictures
 from ccsr.pipeline.lock import ReadWriteLock
 from ccsr.pipeline.outputs import OUTPUT_TYPES, CCSROutput, Upscaled, as_output
 from ccsr.pipeline.placement import placed
@@ -41,8 +41,9 @@ OnStepEnd = Callable[[Any, int, int, dict[str, Tensor]], Any]
 class CCSRPipeline(DiffusionPipeline):
     """Content consistent super-resolution (the paper; ccsr-spec 1).
 
-    Call it with a path, a PIL picture, an array (H, W, 3) of uint8, uint16 or float in 0..1, a tensor (B, 3, H, W) in
-    0..1, or a list of these. Keywords are the options of `ccsr.options.UpscaleOptions`.
+    Call it with a path, a PIL picture, an array (H, W, 3) of uint8, uint16 or float in 0..1, a tensor (B, 3, H, W) of
+    uint8 or float in 0..1, or a list of these; a fourth channel is alpha, and the result has it too. Keywords are the
+    options of `ccsr.options.UpscaleOptions`.
 
     Several threads may call one pipeline at once, but not two pipelines that share their networks.
     """
@@ -144,13 +145,17 @@ class CCSRPipeline(DiffusionPipeline):
             options.setdefault("seed", int(torch.randint(2**31, (1,), generator=generator)))
         chosen = UpscaleOptions.from_mapping(options, interface="python")
         output = CCSROutput([], (), [])
-        pictures = [p for item in (image if isinstance(image, list) else [image]) for p in as_arrays(item)]
+        pictures = [p for item in (image if isinstance(image, list) else [image]) for p in as_pictures(item)]
+        output.warnings += [warning for picture in pictures for warning in picture.warnings]
         wanted = [(picture, sample) for picture in pictures for sample in range(chosen.samples)]
         meter = StabilityMeter()
         with self.progress_bar(total=len(wanted)) as bar:
-            for batch in batches(wanted, chosen.batch_size, lambda item: item[0].shape):
-                plan = make_plan(batch[0][0].shape[1], batch[0][0].shape[0], chosen, self.description)
-                for out in self.upscale_batch(batch, chosen, plan, on_step_end=callback_on_step_end):
+            for batch in batches(wanted, chosen.batch_size, lambda item: item[0].rgb.shape):
+                height, width = batch[0][0].rgb.shape[:2]
+                plan = make_plan(width, height, chosen, self.description)
+                given = [(picture.rgb, sample) for picture, sample in batch]
+                results = self.upscale_batch(given, chosen, plan, on_step_end=callback_on_step_end)
+                for out, (picture, _) in zip(results, batch, strict=True):
                     output.timesteps = out.timesteps
                     output.warnings += out.warnings
                     if chosen.samples > 1:
@@ -158,7 +163,7 @@ class CCSRPipeline(DiffusionPipeline):
                         meter.update(str(number), sample, out.sr)
                         if sample == chosen.samples - 1:
                             output.stability_maps.append(meter.deviation.mean(2))
-                    output.images.append(as_output(out.sr, output_type))
+                    output.images.append(as_output(out.sr, picture, output_type))
                     bar.update()
         return output
 
