@@ -1,5 +1,6 @@
 """`ccsr`: which commands there are, and what becomes of errors."""
 
+import _thread
 import importlib
 import os
 import signal
@@ -126,7 +127,16 @@ def _dispatch(words: list[str]) -> int:
     return _run(commands[f"{first} {second}"], words[2:])
 
 
+def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Ctrl-C that struck where Python can only print it, in a callback of its own, is not lost and not printed."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        _thread.interrupt_main()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
 def _run(command: Command, words: list[str]) -> int:
     arguments = command.parser().parse(words)
     program.start()
+    sys.unraisablehook = _interrupt_again
     return command.run(arguments)
