@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm, conv2d, silu
 
 
-def prepare(*networks: nn.Module) -> None:
+def prepare(*networks: Any) -> None:
     """Have these networks computed as upscaling does: channels last in memory, their blocks by the classes below."""
     for network in networks:
         network.to(memory_format=torch.channels_last)
@@ -137,7 +137,7 @@ class PieceGroupNorm(nn.GroupNorm):
 def _group_statistics(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """Mean and variance of each group of (1, C, h, w), float64 (groups,)."""
     pixels = x.permute(0, 2, 3, 1).flatten(0, 2)
-    pieces = pixels.split(max(1, _PIECE // pixels.shape[1]))
+    pieces = torch.split(pixels, max(1, _PIECE // pixels.shape[1]))
     means = torch.stack([piece.mean(0) for piece in pieces]).double()
     squares = torch.stack(
         [(piece - mean).square_().sum(0) for piece, mean in zip(pieces, means.float(), strict=True)]
