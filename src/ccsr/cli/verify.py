@@ -18,7 +18,7 @@ def parser() -> Parser:
         "FOLDER",
         "Replay a folder of recorded cases with their recorded random draws, and compare the results. Errors are"
         f" relative to the reference's standard deviation; exit code 1 if one is above {LIMIT:g}, a picture"
-        " differs by more than one level, or a case cannot be replayed.",
+        " differs by more than one level (as the colour fix stretches it), or a case cannot be replayed.",
     )
     made.add_argument("folder", nargs="*", metavar="FOLDER", help="a folder with cases.json")
     return made
