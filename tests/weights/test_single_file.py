@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from ccsr.errors import WeightsError
-from ccsr.networks import SD21
+from ccsr.networks import SD21, make_network
 from ccsr.weights import load_model, single_file
 from ccsr.weights.registry import find_base_model
 
@@ -119,3 +119,46 @@ def test_a_pickle_with_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     with pytest.raises(WeightsError, match=r"was not run \(use a \.safetensors file\)"):
         find_base_model(str(path))
     assert "this ran" not in capsys.readouterr().out
+
+
+def full_size_names() -> dict[str, torch.Tensor]:
+    """Every tensor of 2.1-base's UNet and VAE, on the meta device, under its name in the published file."""
+    blocks = {name: old for name, old in BLOCKS.items() if not name.startswith(("down_blocks", "up_blocks"))}
+    for level in range(4):
+        for entry in range(3):
+            number, last = 3 * level + entry, entry == 2
+            blocks[f"down_blocks.{level}.resnets.{entry}"] = f"input_blocks.{number + 1}.0"
+            blocks[f"down_blocks.{level}.attentions.{entry}"] = f"input_blocks.{number + 1}.1"
+            blocks[f"up_blocks.{level}.resnets.{entry}"] = f"output_blocks.{number}.0"
+            blocks[f"up_blocks.{level}.attentions.{entry}"] = f"output_blocks.{number}.1"
+            if last:
+                blocks[f"down_blocks.{level}.downsamplers.0.conv"] = f"input_blocks.{number + 1}.0.op"
+                blocks[f"up_blocks.{level}.upsamplers.0.conv"] = f"output_blocks.{number}.{1 if level == 0 else 2}.conv"
+    vae_blocks = {name: old for name, old in VAE_BLOCKS.items() if "_blocks" not in name}
+    for level in range(4):
+        vae_blocks[f"encoder.down_blocks.{level}.downsamplers.0.conv"] = f"encoder.down.{level}.downsample.conv"
+        vae_blocks[f"decoder.up_blocks.{level}.upsamplers.0.conv"] = f"decoder.up.{3 - level}.upsample.conv"
+        for block in range(3):
+            vae_blocks[f"encoder.down_blocks.{level}.resnets.{block}"] = f"encoder.down.{level}.block.{block}"
+            vae_blocks[f"decoder.up_blocks.{level}.resnets.{block}"] = f"decoder.up.{3 - level}.block.{block}"
+    with torch.device("meta"):
+        unet, vae = (make_network(part, SD21).state_dict() for part in ("unet", "vae"))
+    matrices = {name for name, tensor in vae.items() if ".attentions.0.to_" in name and tensor.ndim == 2}
+    return {
+        **{f"model.diffusion_model.{first_name(name, blocks, RESIDUAL)}": tensor for name, tensor in unet.items()},
+        **{
+            f"first_stage_model.{first_name(name, vae_blocks, VAE_PARTS)}": tensor[:, :, None, None]
+            if name in matrices
+            else tensor
+            for name, tensor in vae.items()
+        },
+    }
+
+
+def test_the_published_files_names_and_shapes_at_full_size() -> None:
+    tensors = full_size_names()
+    assert len(tensors) == 686 + 248
+    assert "model.diffusion_model.output_blocks.8.2.conv.weight" in tensors
+    made = single_file.converted(tensors, Path("v2-1_512-ema-pruned.ckpt"), SD21)
+    assert sum(tensor.numel() for tensor in made["unet"].state_dict().values()) == 865_910_724
+    assert sum(tensor.numel() for tensor in made["vae"].state_dict().values()) == 83_653_863
