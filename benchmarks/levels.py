@@ -69,10 +69,7 @@ def measure(methods: dict[str, Enlarge], folder: Path, levels: list[str], count:
     pictures = Pictures.open((SourceConfig(folder=str(folder)),))
     table: dict[str, Any] = {}
     for name in levels:
-        level = level_of(name)
-        if level is None:
-            raise SystemExit(f"there is no level {name}")
-        damage, factor = level
+        damage, factor = level_of(name)
         sums: dict[str, list[dict[str, float]]] = {method: [] for method in methods}
         for pair in fixed_pairs(pictures, DataConfig(degradation=replace(damage, factor=factor)), count, crop):
             lq, gt = ((x[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8) for x in (pair.lq, pair.gt))

@@ -65,7 +65,8 @@ def attributed(action: Callable[[], _Result]) -> _Result:
             try:
                 return action()
             except pyvips.Error as error:
-                if reason(error) == given or not tries_left:
+                # Without a text it was another thread that took it away.
+                if ((error.detail or "").strip() and reason(error) == given) or not tries_left:
                     raise
                 given = reason(error)
     raise AssertionError  # the last try returns or raises
