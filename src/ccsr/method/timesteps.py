@@ -82,7 +82,8 @@ def first_version_trajectory(steps: int, t_max: Fraction | float, t_min: Fractio
     first, last = round(steps * t_max), round(steps * t_min)
     if not 0 < last < first <= steps:
         raise OptionError(
-            f"{steps} steps with t_max={float(t_max):g} and t_min={float(t_min):g} leave none between them under --compat v1",
+            f"{steps} steps with t_max={float(t_max):g} and t_min={float(t_min):g} leave none between them"
+            " under --compat v1",
             hint="0 < t_min < t_max <= 1 is needed",
         )
     indices = range(first - 1, last - 1, -1)
