@@ -163,6 +163,8 @@ def fill_randomly(network: Any) -> Any:
     import torch
 
     network = network.to_empty(device="cpu").eval().requires_grad_(False)
+    for buffer in network.buffers():
+        buffer.fill_(1)
     numbers = torch.randn(2**20 + 7)
     for name, tensor in network.named_parameters():
         if tensor.ndim > 1:

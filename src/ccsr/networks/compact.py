@@ -44,17 +44,20 @@ class CompactAutoencoder(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         self.encoder = nn.Conv2d(in_channels, latent_channels, 1)
+        # Of each latent channel before it is whitened. Kept apart from the matrices, whose values then are all of one
+        # size: an optimiser moves each by as much, and would shake the small ones of fine detail.
+        self.register_buffer("deviation", torch.ones(latent_channels))
         self.decoder = CompactDecoder(in_channels, latent_channels, block_out_channels[0], decoder_layers)
 
     def encode(self, x: Tensor) -> AutoencoderKLOutput:
         """Posterior of (B, in_channels, h, w) in -1..1."""
-        mean = self.encoder(x)
+        mean = self.encoder(x) / self.deviation[:, None, None]
         moments = torch.cat([mean, torch.full_like(mean, _LOGVAR)], 1)
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments, deterministic=True))
 
     def decode(self, z: Tensor) -> DecoderOutput:
         """(B, in_channels, h, w), nominally -1..1, of latents (B, latent_channels, h, w)."""
-        return DecoderOutput(sample=self.decoder(z))
+        return DecoderOutput(sample=self.decoder(z, z * self.deviation[:, None, None]))
 
 
 def sharpness(z: Tensor) -> Tensor:
@@ -66,7 +69,9 @@ def sharpness(z: Tensor) -> Tensor:
 
 
 class CompactDecoder(nn.Module):
-    """`linear(z) + gate(z) * (trunk(lq, z) + correction(lq))`, where `lq = read_lq(z)` is one pixel for each block.
+    """`linear(y) + gate(z) * (trunk(lq, z) + correction(lq))`, where `lq = read_lq(y)` is one pixel for each block.
+
+    `z` is the latent and `y` the same with each channel as large as it is in pictures.
 
     The trunk is a super-resolution network of the kind of "Real-ESRGAN" (the compact one): convolutions with PReLU,
     which predict the difference from the nearest enlargement of `lq`; `correction` starts as the difference of that
@@ -86,12 +91,12 @@ class CompactDecoder(nn.Module):
         self.trunk = nn.Sequential(*(layer for pair in pairs for layer in pair))
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """(B, latent_channels, h, w) to (B, out_channels, h, w)."""
-        lq = self.read_lq(z)
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        """(B, latent_channels, h, w) each to (B, out_channels, h, w)."""
+        lq = self.read_lq(y)
         h = self.trunk(self.act_in(self.conv_in(torch.cat([lq, z], 1))))
         drawn = self.conv_out(h) + self.correction(lq)
-        out: Tensor = torch.addcmul(self.linear(z), torch.sigmoid(self.gate(sharpness(z))), drawn)
+        out: Tensor = torch.addcmul(self.linear(y), torch.sigmoid(self.gate(sharpness(z))), drawn)
         return out
 
 

@@ -52,8 +52,9 @@ def start_codec(vae: CompactAutoencoder, pairs: Sequence[Pair], trunk: str | Non
     basis = basis * torch.sign(basis.gather(0, basis.abs().argmax(0, keepdim=True)))
     deviation = variance.flip(0)[:count].clamp(min=1e-12).sqrt()
     # The codec hands over pictures in -1..1; the components are those of 0..1.
-    _set(vae.encoder, basis.T / deviation[:, None] / 2, (0.5 - mean) @ basis / deviation)
-    _set(decoder.linear, 2 * basis * deviation, 2 * mean - 1)
+    vae.deviation.copy_(deviation)
+    _set(vae.encoder, basis.T / 2, (0.5 - mean) @ basis)
+    _set(decoder.linear, 2 * basis, 2 * mean - 1)
     _fit_read_lq(vae, pairs, factor)
     _fit_gate(vae, pairs, factor)
     if trunk is None:
@@ -100,8 +101,8 @@ def _fit_read_lq(vae: CompactAutoencoder, pairs: Sequence[Pair], factor: int) ->
         lq = interpolate(pair.gt, size, mode="bicubic", antialias=True)
         lq = (lq + _LEAST_SQUARES_NOISE * torch.randn(lq.shape, generator=generator)).clamp(0, 1)
         up = enlarge(lq, (size[0] * factor, size[1] * factor))
-        z = vae.encoder(pixel_unshuffle(2 * up - 1, factor))
-        seen = unfold(pad(z, (1,) * 4, mode="replicate"), 3).movedim(1, -1).flatten(0, 1)
+        y = vae.encoder(pixel_unshuffle(2 * up - 1, factor))
+        seen = unfold(pad(y, (1,) * 4, mode="replicate"), 3).movedim(1, -1).flatten(0, 1)
         rows.append(torch.cat([seen, torch.ones(len(seen), 1)], 1).double())
         targets.append(lq.movedim(1, -1).flatten(0, 2).double())
     a, b = torch.cat(rows), torch.cat(targets)
@@ -123,7 +124,7 @@ def _fit_gate(vae: CompactAutoencoder, pairs: Sequence[Pair], factor: int) -> No
             lq = interpolate(gt, (height // scale, width // scale), mode="bicubic", antialias=True)
             # Noise is not detail: every other picture has some, as much as a camera's.
             lq = (lq + number % 2 * _GATE_NOISE * torch.randn(lq.shape, generator=generator)).clamp(0, 1)
-            z = vae.encoder(pixel_unshuffle(2 * enlarge(lq, (height, width)) - 1, factor))
+            z = vae.encode(pixel_unshuffle(2 * enlarge(lq, (height, width)) - 1, factor)).latent_dist.mean
             seen.append(sharpness(z).movedim(1, -1).flatten(0, 2))
             wanted.append(torch.full((len(seen[-1]),), float(scale == factor)))
     x, y = torch.cat(seen), torch.cat(wanted)
