@@ -89,12 +89,7 @@ class CameraDegradation:
         second = first if rng.random() < 0.5 else float(np.clip(first * rng.uniform(0.6, 1.6), *camera.blur))
         x = filtered(gt[None], kernels.blur(kernels.SIZE, "aniso", first, second, rng.uniform(0, math.pi), 1.0))
         x = _smaller(x, self.factor, ("area", "bilinear", "bicubic")[rng.integers(3)])
-        noise = rng.standard_normal(x.shape, dtype=np.float32)
-        if rng.random() < 0.4:
-            noise[:] = noise[:, :1]  # of brightness alone
-        grain = torch.from_numpy(noise).to(x.device)
-        if rng.random() < 0.5:
-            grain = filtered(grain, kernels.blur(7, "iso", (width := rng.uniform(0.4, 1.0)), width, 0.0, 1.0))
+        grain = _grain(x, rng, smoothed_share=0.5, widest=1.0)
         x = x + float(camera.noise / 255 * rng.random() ** 3) * grain
         if rng.random() < 0.5:
             soft = filtered(x, kernels.blur(7, "iso", 1.0, 1.0, 0.0, 1.0))
@@ -123,16 +118,24 @@ class StrongDegradation:
             return torch.stack([self(x, r) for x, r in zip(gt, rng, strict=True)])
         with torch.no_grad(), one_thread(gt.device):
             x = _smaller(gt, self.factor, ("area", "bilinear", "bicubic")[rng.integers(3)])[None]
-            noise = rng.standard_normal(x.shape, dtype=np.float32)
-            if rng.random() < 0.4:
-                noise[:] = noise[:, :1]  # of brightness alone
-            grain = torch.from_numpy(noise).to(x.device)
-            if rng.random() < 0.4:
-                grain = filtered(grain, kernels.blur(7, "iso", (width := rng.uniform(0.4, 1.2)), width, 0.0, 1.0))
+            grain = _grain(x, rng, smoothed_share=0.4, widest=1.2)
             x = x + float(rng.uniform(*self.noise)) / 255 * grain
             if rng.random() < 0.75:
                 x = through_jpeg(x, int(rng.integers(self.jpeg[0], self.jpeg[1] + 1)))
             return _eight_bit(x[0])
+
+
+def _grain(x: Tensor, rng: np.random.Generator, smoothed_share: float, widest: float) -> Tensor:
+    """Standard normal noise of the shape of `x`, (1, 3, h, w): at times of brightness alone, at times smoothed by a
+    blur of up to `widest` pixels, as cameras do, which makes it weaker."""
+    noise = rng.standard_normal(x.shape, dtype=np.float32)
+    if rng.random() < 0.4:
+        noise[:] = noise[:, :1]
+    grain = torch.from_numpy(noise).to(x.device)
+    if rng.random() < smoothed_share:
+        width = rng.uniform(0.4, widest)
+        grain = filtered(grain, kernels.blur(7, "iso", width, width, 0.0, 1.0))
+    return grain
 
 
 def _smaller(gt: Tensor, factor: int, mode: str) -> Tensor:

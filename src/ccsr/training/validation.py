@@ -104,6 +104,12 @@ def by_level(scores: Mapping[str, float]) -> Levels:
     return found
 
 
+def _noise(seed: int, device: torch.device) -> Callable[[Sequence[int]], Tensor]:
+    """Standard normal values of a picture's own, drawn on the CPU: the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda shape: torch.randn(tuple(shape), generator=generator).to(device)
+
+
 def _judge_level(
     networks: ModelInTraining, predict: Predict, pairs: Sequence[Pair], sheet: int, device: torch.device
 ) -> tuple[dict[str, float], list[Sequence[Tensor]]]:
@@ -114,11 +120,7 @@ def _judge_level(
     for number, pair in enumerate(pairs):
         gt = pair.gt.to(device)
         up = enlarge(pair.lq.to(device), (gt.shape[-2], gt.shape[-1]))
-        generator = torch.Generator().manual_seed(number)
-
-        def normal(shape: Sequence[int], generator: torch.Generator = generator) -> Tensor:
-            return torch.randn(tuple(shape), generator=generator).to(device)
-
+        normal = _noise(number, device)
         latent = super_resolve(predict, networks.schedule, vae, up, 1, normal)
         input_latent = codec.draw_latent(vae, codec.encode(vae, up), None)
         pictures = (up, *(fix(codec.decode(vae, z), up).clamp(0, 1) for z in (input_latent, latent)))
@@ -156,11 +158,7 @@ def judge_pairs(
     for number, pair in enumerate(pairs):
         gt = pair.gt.to(device)
         up = enlarge(pair.lq.to(device), (gt.shape[-2], gt.shape[-1]))
-        generator = torch.Generator().manual_seed(number)
-
-        def normal(shape: Sequence[int], generator: torch.Generator = generator) -> Tensor:
-            return torch.randn(tuple(shape), generator=generator).to(device)
-
+        normal = _noise(number, device)
         one, two, other = (
             codec.decode(vae, super_resolve(predict, networks.schedule, vae, up, T, normal)) for T in (1, 6, 1)
         )
