@@ -14,7 +14,7 @@ from ccsr.errors import OptionError
 from ccsr.options import UpscaleOptions
 
 if TYPE_CHECKING:
-    from ccsr.jobs.runner import Event, Task, Upscaler
+    from ccsr.jobs.runner import Event, Prepared, Task, Upscaler
 
 LONG_WORK = 20.0
 """Seconds of estimated work from which the estimate is told before it begins."""
@@ -69,7 +69,10 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
         request.output,
         arguments.overwrite,
     )
-    tasks = runner.prepare(job, options)
+    prepared = runner.prepare(job, options)
+    tasks = prepared.tasks
+    if not arguments.quiet:
+        _tell_what_is_left_out(prepared)
     if arguments.dry_run:
         return _show_plan(tasks, as_json=arguments.json)
     if arguments.verbose:
@@ -101,6 +104,7 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
             summary = runner.run(job, lambda: load(options), options, listen, tasks)
     finally:
         reporter.close()
+    summary.passed_over = len(prepared.passed_over)
     reporter.end(summary)
     if arguments.json:
         _print_json(summary.as_json(), results)
@@ -117,6 +121,35 @@ def _estimate(tasks: "Sequence[Task]") -> float:
     return sum(estimated_seconds(task.due.plan) for task in tasks if task.due)
 
 
+def _tell_what_is_left_out(prepared: "Prepared") -> None:
+    """One line for each kind of thing that a folder holds and that nothing, or something else, comes of."""
+    from ccsr.jobs.runner import kinds_of
+
+    unread: dict[str, list[Task]] = {}
+    for task in prepared.tasks:
+        if task.error and task.is_unread:
+            why = f"{task.error.what} ({task.error.hint})" if task.error.hint else task.error.what
+            unread.setdefault(why, []).append(task)
+    for why, tasks in unread.items():
+        terminal.say(f"note: {_and_more([task.source.path for task in tasks])}: {why}")
+    if prepared.passed_over:
+        terminal.say(f"note: {kinds_of(prepared.passed_over)} passed over")
+    for folder in prepared.without_pictures:
+        terminal.say(f"note: there is no picture in {folder}")
+    in_full = {task.source.path: task.planned.output for task in prepared.tasks
+               if task.planned and task.source.is_called_in_full}  # fmt: skip
+    if in_full:
+        first = next(iter(in_full))
+        terminal.say(
+            f"note: {_and_more(list(in_full))} would have the same result as another picture, so that of {first.name}"
+            f" is {in_full[first].name}"
+        )
+
+
+def _and_more(paths: "Sequence[Path]") -> str:
+    return f"{paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+
+
 def _tell_long_work(tasks: "Sequence[Task]") -> None:
     due = [task for task in tasks if task.due]
     if due and (seconds := _estimate(due)) > LONG_WORK:
@@ -131,7 +164,9 @@ def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
     for task in tasks:
         planned = task.planned
         if as_json:
-            status = "failed" if task.error else "skipped" if task.is_done else "planned"
+            status = (
+                "unread" if task.is_unread else "failed" if task.error else "skipped" if task.is_done else "planned"
+            )
             line: dict[str, Any] = {"input": str(task.source.path), "output": None, "status": status}
             line["error"] = str(task.error) if task.error else None
             if planned:
@@ -143,7 +178,8 @@ def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
                 line |= {"estimated_seconds": round(estimated_seconds(plan), 1) if task.due else 0.0}
             _print_json(line)
         elif task.error:
-            terminal.error(str(task.error))
+            if not task.is_unread:
+                terminal.error(str(task.error))
         elif task.is_done and planned:
             terminal.say(f"skip: {planned.output} was made before")
         elif planned:
@@ -158,7 +194,7 @@ def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
     due = [task for task in tasks if task.due]
     if due and not as_json:
         terminal.say(f"{len(due)} results, about {terminal.duration(_estimate(due))} in all")
-    return 1 if any(task.error for task in tasks) else 0
+    return 1 if any(task.error and not task.is_unread for task in tasks) else 0
 
 
 COMMANDS = {"upscale": Command(parser, run)}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ccsr.errors import ImageError
+from ccsr.errors import ImageError, NotAPictureError
 from ccsr.images.picture import Header
 
 MAX_PIXELS = 2**28
@@ -38,7 +38,7 @@ _MAX_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 16384}
 def sniff(head: bytes, path: Path) -> str:
     """The format by content. The suffix counts where content alone does not tell: camera files, TGA and DIB."""
     if not head:
-        raise ImageError("the file is empty", path=path)
+        raise NotAPictureError("the file is empty", path=path)
     kind = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         kind = "webp"
@@ -59,7 +59,7 @@ def sniff(head: bytes, path: Path) -> str:
         raise ImageError("camera RAW files are not read", path=path,
                          hint="develop it first, for instance: darktable-cli photo.nef photo.tif")  # fmt: skip
     if kind is None:
-        raise ImageError("not a picture in a known format", path=path, hint=READABLE)
+        raise NotAPictureError("not a picture in a known format", path=path, hint=READABLE)
     return kind
 
 

@@ -163,11 +163,12 @@ class Steps:
         # Last, so that a result in its place means that all of its files are.
         result = dataclasses.replace(picture, rgb=upscaled.sr, alpha=alpha)
         left_out = images.save(result, output, quality=self._options.quality, **writing)
+        changes = _changes(planned.fingerprint)
         return make_record(
             self._job, self._options, claimed.task, "done",
             seconds={"load": claimed.load, **upscaled.seconds, "save": time.perf_counter() - begin},
-            warnings=[*picture.warnings, *upscaled.warnings, *left_out, *_changes(planned.fingerprint)],
-            plan=upscaled.plan,
+            warnings=[*picture.warnings, *upscaled.warnings, *left_out, *changes],
+            plan=upscaled.plan, input_sha256=None if changes else planned.fingerprint.sha256,
         )  # fmt: skip
 
 

@@ -104,7 +104,7 @@ class Service:
             except CCSRError:
                 pass  # one broken picture does not stop the others
         request = runner_job(folder, inputs, self.models.by_name[options.model])
-        tasks = runner.prepare(request, on_device(options, self.devices[0], limits))
+        tasks = runner.prepare(request, on_device(options, self.devices[0], limits)).tasks
         if all(task.error for task in tasks):
             raise next(with_client_name(task.error, names) for task in tasks if task.error)
         for task in tasks:

@@ -97,7 +97,7 @@ class Worker(threading.Thread):
         begin = time.monotonic()
 
         try:
-            tasks = runner.prepare(request, options)
+            tasks = runner.prepare(request, options).tasks
             if due := next((task.due for task in tasks if task.due), None):
                 self._estimator.expect(due.plan)
             deadline = begin + self._settings.job_seconds
