@@ -165,7 +165,8 @@ def test_linked_folders_are_looked_into_once(tmp_path: Path, desk: Desk) -> None
     (folder / "up").symlink_to(tmp_path)
     (folder / "nowhere").symlink_to(tmp_path / "nowhere")
     found = expand([folder])
-    assert [s.path.relative_to(folder).as_posix() for s in found] == ["card again/1.png", "card/0.png", "nowhere", "own/2.png"]
+    expected = ["card/0.png", "card again/1.png", "nowhere", "own/2.png"]
+    assert [s.path.relative_to(folder).as_posix() for s in found] == expected
     assert counts(desk.run(folder)) == (3, 0, 0)
     assert tree(tmp_path / "in_x4") == [JOURNAL_NAME, "card again/1.png", "card/0.png", "own/2.png"]
 
@@ -375,9 +376,7 @@ def test_the_same_command_skips_and_any_difference_asks_for_overwrite(tmp_path: 
     assert counts(desk.run(folder)) == (0, 1, 0)
     assert (desk.pipeline.loads, result.stat().st_mtime_ns) == (0, before)
     assert counts(desk.run(folder, seed=1)) == (0, 0, 1)
-    assert desk.records[0].error == (
-        f"{picture}: {result} exists, made with other options (--overwrite replaces it)"
-    )
+    assert desk.records[0].error == (f"{picture}: {result} exists, made with other options (--overwrite replaces it)")
     assert counts(desk.run(folder)) == (0, 1, 0), "a refusal must not forget what was done"
     assert counts(desk.run(folder, seed=1, overwrite=True)) == (1, 0, 0)
     assert counts(desk.run(folder, seed=1)) == (0, 1, 0)
@@ -489,6 +488,28 @@ def test_a_moved_folder_goes_on(tmp_path: Path, desk: Desk, moved: str) -> None:
         patch.setattr(Fingerprint, "sha256", property(asking))
         assert counts(desk.run(folder, output=out)) == (0, 3, 0)
     assert asked == []
+
+
+def test_a_broken_file_needs_no_pipeline_and_no_estimate_counts_on_it_again(tmp_path: Path, desk: Desk) -> None:
+    whole = write_picture(tmp_path / "in" / "cut.jpg", 64, 64).read_bytes()
+    (tmp_path / "in" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    job = Job([tmp_path / "in"], desk.model)
+    assert [task.has_failed for task in prepare(job, desk.options()).tasks] == [False]
+    assert counts(desk.run(tmp_path / "in")) == (0, 0, 1)
+    assert [task.has_failed for task in prepare(job, desk.options()).tasks] == [True]
+    assert counts(desk.run(tmp_path / "in")) == (0, 0, 1), "it is tried again all the same"
+    assert desk.pipeline.loads == 0
+    (tmp_path / "in" / "cut.jpg").write_bytes(whole)
+    assert [task.has_failed for task in prepare(job, desk.options()).tasks] == [False]
+    assert counts(desk.run(tmp_path / "in")) == (1, 0, 0)
+
+
+def test_names_that_differ_in_case_alone_are_told_apart_on_any_disk(tmp_path: Path, desk: Desk) -> None:
+    folder = tmp_path / "in"
+    write_picture(folder / "a.PNG")
+    write_picture(folder / "a.bmp")
+    assert counts(desk.run(folder)) == (2, 0, 0)
+    assert tree(tmp_path / "in_x4") == [JOURNAL_NAME, "a.PNG", "a.bmp.png"]
 
 
 def test_another_folder_with_the_same_names_is_not_taken_for_a_moved_one(tmp_path: Path, desk: Desk) -> None:

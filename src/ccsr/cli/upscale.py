@@ -116,9 +116,19 @@ def _print_json(line: dict[str, Any], file: TextIO | None = None) -> None:
 
 
 def _estimate(tasks: "Sequence[Task]") -> float:
+    """Seconds for all that is due, about; small pictures are computed several at a time."""
     from ccsr.plan import estimated_seconds
 
-    return sum(estimated_seconds(task.due.plan) for task in tasks if task.due)
+    return sum(estimated_seconds(task.due.plan) / task.due.plan.lanes for task in tasks if task.due)
+
+
+def _expected(tasks: "Sequence[Task]") -> "list[Task]":
+    """What is due and will likely succeed."""
+    return [task for task in tasks if task.due and not task.has_failed]
+
+
+def _results(tasks: "Sequence[Task]") -> str:
+    return f"{len(tasks)} result{'s' * (len(tasks) != 1)}"
 
 
 def _tell_what_is_left_out(prepared: "Prepared") -> None:
@@ -151,10 +161,10 @@ def _and_more(paths: "Sequence[Path]") -> str:
 
 
 def _tell_long_work(tasks: "Sequence[Task]") -> None:
-    due = [task for task in tasks if task.due]
-    if due and (seconds := _estimate(due)) > LONG_WORK:
-        megapixels = sum(task.megapixels for task in due)
-        terminal.say(f"note: {len(due)} results, {megapixels:.1f} megapixels: about {terminal.duration(seconds)}")
+    expected = _expected(tasks)
+    if expected and (seconds := _estimate(expected)) > LONG_WORK:
+        megapixels = sum(task.megapixels for task in expected)
+        terminal.say(f"note: {_results(expected)}, {megapixels:.1f} megapixels: about {terminal.duration(seconds)}")
 
 
 def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
@@ -182,6 +192,8 @@ def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
                 terminal.error(str(task.error))
         elif task.is_done and planned:
             terminal.say(f"skip: {planned.output} was made before")
+        elif task.has_failed and planned:
+            terminal.say(f"try again: {task.source.path} could not be upscaled before")
         elif planned:
             plan = planned.plan
             terminal.say(
@@ -191,9 +203,9 @@ def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
                 f"{f' and {plan.disk_bytes / 1e9:.1f} GB of disk' if plan.disk_bytes else ''}, about"
                 f" {terminal.duration(estimated_seconds(plan))} on {plan.device}, {plan.dtype}, {plan.threads} threads"
             )
-    due = [task for task in tasks if task.due]
-    if due and not as_json:
-        terminal.say(f"{len(due)} results, about {terminal.duration(_estimate(due))} in all")
+    expected = _expected(tasks)
+    if expected and not as_json:
+        terminal.say(f"{_results(expected)}, about {terminal.duration(_estimate(expected))} in all")
     return 1 if any(task.error and not task.is_unread for task in tasks) else 0
 
 

@@ -266,6 +266,13 @@ class UserJournal(Journal):
         home = os.environ.get("CCSR_HOME")
         return (Path(home) if home else user_state_path("ccsr", appauthor=False)) / "results.sqlite"
 
+    def _line(self, output: Path) -> _Line | None:
+        try:
+            return super()._line(output)
+        except CCSRError as error:  # no reason to stop a job that needs nothing of it
+            log.debug("%s", error)
+            return None
+
     def _key(self, output: Path) -> str:
         return _text(Path(os.path.abspath(output)))
 

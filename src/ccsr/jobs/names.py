@@ -36,14 +36,19 @@ class Source:
         return self.path.suffix.lower() in SUFFIXES
 
 
-def expand(inputs: Iterable[Path], output: Path | None = None) -> list[Source]:
+def expand(inputs: Sequence[Path], output: Path | None = None) -> list[Source]:
     """All files that the inputs mean: arguments in their order, folders recursively in the order of their names.
 
     Hidden files and results of earlier jobs (the output folder, and any folder below an input that holds a journal) are
     left out. Linked folders are looked into, each once, but for those that lie in the input anyway or hold it. A folder
     that cannot be listed, a path that does not exist, a link that leads nowhere and a pipe are returned as sources, so
     that they fail by name like any other input.
+
+    Raises:
+        OptionError: standard input is meant.
     """
+    if any(path == Path("-") for path in inputs) and not os.path.lexists("-"):
+        raise OptionError("pictures are not read from standard input", hint="name a file or a folder")
     found: dict[Path, Source] = {}
     for path in inputs:
         for source in _walk(path, output) if os.path.isdir(path) else [Source(path)]:
@@ -101,12 +106,14 @@ class Naming:
         """Decide once whether `output` is a file or a folder: a file for one input file and a picture's suffix.
 
         Raises:
-            OptionError: a format that is not written, one that contradicts `--format`, or a file where a folder is
-                needed.
+            OptionError: a format that is not written, one that contradicts `--format`, a file where a folder is
+                needed, or standard output.
         """
         naming = cls(size_tag(options), options.samples)
         if not output:
             return naming
+        if output == "-":
+            raise OptionError("results are not written to standard output", hint="give -o a file or a folder")
         path = Path(output)
         is_folder = path.is_dir() or output.endswith(("/", os.sep)) or len(inputs) != 1 or inputs[0].is_dir()
         suffix = path.suffix.lower()

@@ -61,6 +61,8 @@ class Task:
     """None only where there is an error."""
     is_done: bool = False
     """An earlier run of the same command made this result."""
+    has_failed: bool = False
+    """An earlier run of the same command could not make it: it is tried again, and no estimate counts on it."""
     error: CCSRError | None = None
     """Why it cannot be made."""
     is_unread: bool = False

@@ -70,16 +70,22 @@ def kinds_of(paths: Sequence[Path]) -> str:
 def _without_clashes(named: "Sequence[_Named]", naming: Naming, options: UpscaleOptions) -> "list[_Named]":
     """Results of different names, where that can be: of `photo.bmp`, `photo.gif` and `photo.png`, whose results would
     all be `photo.png`, the one that ends like it keeps it, or else the first, and the others' results are called by
-    their whole names. Pictures of one whole name are left for `check_names` to refuse."""
-    place, taken = placer(), dict[tuple[str, str], str]()
+    their whole names. Many disks do not tell `photo.png` from `photo.PNG`, so that these are one name here. Pictures of
+    one whole name are left for `check_names` to refuse."""
+    looked_up, taken = placer(), dict[tuple[str, str], str]()
+
+    def place(path: Path) -> tuple[str, str]:
+        folder, name = looked_up(path)
+        return folder, name.lower()
+
     settled = list(named)
     keep_their_suffix = [n.header is not None and n.outputs[0].suffix == n.source.path.suffix for n in named]
     for i in sorted(range(len(named)), key=lambda i: not keep_their_suffix[i]):
-        source = named[i].source
+        source, name = named[i].source, named[i].source.path.name.lower()
         others = {taken[key] for key in map(place, named[i].written(options)) if key in taken}
-        if others and source.path.name not in others:
+        if others and name not in others:
             settled[i] = _Named.of(dataclasses.replace(source, is_called_in_full=True), naming, options)
-        taken.update((place(path), source.path.name) for path in settled[i].written(options))
+        taken.update((place(path), name) for path in settled[i].written(options))
     return settled
 
 
@@ -171,10 +177,12 @@ def _tasks(
         maps = Maps(named.outputs, named.stem) if is_last and named.stem else None
         planned = PlannedResult(output, named.folder, named.header, plan, fingerprint, maps)
         task = Task(named.source, sample, planned)
+        journal = None if job.overwrite else journals.existing(named.folder)
         if not job.overwrite and os.path.lexists(output):
-            yield _known(task, planned, journals.existing(named.folder))
+            yield _known(task, planned, journal)
         else:
-            yield task
+            has_failed = journal is not None and journal.state_of(output, fingerprint) == "failed"
+            yield dataclasses.replace(task, has_failed=has_failed)
 
 
 _BYTES_DEPEND_ON = ("device", "dtype", "threads", "tile", "vae_tile", "overlap", "output_width", "output_height")
