@@ -211,7 +211,7 @@ def test_an_input_changes_in_the_middle(desk: Path, tiny: str, pictures: Callabl
     assert records[59]["error"] == "in/059.png: the file changed since this job looked at it (run again)"
     code, records, _ = run(tiny, "in", "-o", "out")
     assert (code, [r["status"] for r in records[58:]]) == (1, ["failed", "done"])
-    assert "058.png exists, and not from this input" in records[58]["error"]
+    assert "058.png exists, made from another picture" in records[58]["error"]
     assert run(tiny, "in", "-o", "out", "--overwrite")[0] == 0
     assert run(tiny, "in", "-o", "whole")[0] == 0
     assert results(Path("out")) == results(Path("whole"))

@@ -104,7 +104,7 @@ def test_two_results_of_one_name_are_told(desk: Path, tiny: str, capsys: pytest.
     [
         (["photo.png"], "photo.png is no command (did you mean ccsr upscale photo.png?)"),
         (["folder"], "folder is no command (did you mean ccsr upscale folder?)"),
-        (["-s", "2", "photo.png"], "-s is no command (did you mean ccsr upscale -s 2 photo.png?)"),
+        (["-s", "2", "photo.png"], "no command is given (did you mean ccsr upscale -s 2 photo.png?)"),
         (["a b.jpg", "b", "c", "d"], "a b.jpg is no command (did you mean ccsr upscale 'a b.jpg' b c ...?)"),
         (["upscal"], "no command is called upscal (did you mean upscale?)"),
         (["upscale", "-x.png"], "-x.png reads like an option (the file of that name is ./-x.png)"),

@@ -35,9 +35,9 @@ INTERRUPTED = 130
 EXIT_CODES = """\
 exit codes:
   0    all done, or done before
-  1    at least one input failed
+  1    at least one picture failed
   2    wrong usage, or nothing could start
-  130  interrupted"""
+  130  interrupted, by Ctrl-C or SIGTERM"""
 
 
 def commands_of(name: str) -> dict[str, Command]:
@@ -115,7 +115,8 @@ def _dispatch(words: list[str]) -> int:
         return 0
     if first not in COMMANDS and _means_files(words):
         shown = shlex.join(words[:3]) + (" ..." if len(words) > 3 else "")
-        raise OptionError(f"{first} is no command", hint=f"did you mean ccsr upscale {shown}?")
+        what = "no command is given" if first.startswith("-") else f"{first} is no command"
+        raise OptionError(what, hint=f"did you mean ccsr upscale {shown}?")
     if first not in COMMANDS:
         raise nearest(first, (*COMMANDS, "--help", "--version"), "option" if first.startswith("-") else "command")
     commands = commands_of(first)

@@ -30,8 +30,9 @@ def parser(
         prog,
         usage,
         description,
-        "Results lie beside their inputs as NAME_x4.EXT, those of a folder in FOLDER_x4/ with its tree kept. A folder"
-        " of results remembers what was done: the same command again goes on where it was stopped.",
+        "Results lie beside their inputs as NAME_x4.EXT, those of a folder in FOLDER_x4/ with its tree kept. What was"
+        " made is remembered: the same command again skips it, and a folder goes on where it was stopped. In a folder,"
+        " files that are no pictures are passed over.",
     )
     made.add_argument("inputs", nargs="*", metavar="INPUT", help="a picture, or a folder of them")
     made.add_argument("-o", "--output", metavar="OUT", help="a file when there is one input file, else a folder")

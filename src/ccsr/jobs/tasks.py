@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ccsr import images
-from ccsr.errors import CCSRError, ImageError, NotAPictureError, OptionError
+from ccsr.errors import CCSRError, ImageError, MissingExtraError, NotAPictureError, OptionError
 from ccsr.jobs.claims import refusal
 from ccsr.jobs.journal import Fingerprint, Journal, Journals
 from ccsr.jobs.names import Naming, Source, check_names, expand, intermediate, placer
@@ -103,16 +103,18 @@ class _Named:
 
     @property
     def is_passed_over(self) -> bool:
-        """Whether it is no picture, and nobody said that it is."""
-        return self._was_only_found and isinstance(self.error, NotAPictureError)
+        """Whether it is no picture, and neither its name nor the user said that it is."""
+        return self._is_unnamed and isinstance(self.error, NotAPictureError)
 
     @property
     def is_unread(self) -> bool:
-        """Whether it may be a picture, but of a kind that is not read here, and nobody asked for it by name."""
-        return self._was_only_found and self.error is not None and not self.is_passed_over
+        """Whether it may be a picture, but of a kind that is not read here, and the user did not ask for it."""
+        if self.source.root is not None and isinstance(self.error, MissingExtraError):
+            return True
+        return self._is_unnamed and self.error is not None and not self.is_passed_over
 
     @property
-    def _was_only_found(self) -> bool:
+    def _is_unnamed(self) -> bool:
         source = self.source
         return source.root is not None and not source.is_named_as_picture and not os.path.isdir(source.path)
 
