@@ -424,6 +424,22 @@ def test_a_single_file_is_remembered_elsewhere_and_not_replaced(tmp_path: Path, 
     )
 
 
+def test_the_same_star_again_does_not_enlarge_its_results(tmp_path: Path, desk: Desk) -> None:
+    """`ccsr upscale *.png`, whose second time names the results of the first."""
+    for n in range(2):
+        write_picture(tmp_path / f"{n}.png", seed=n)
+    assert counts(desk.run(*sorted(tmp_path.glob("*.png")))) == (2, 0, 0)
+    write_picture(tmp_path / "2.png", seed=2)
+    job = Job(sorted(tmp_path.glob("*.png")), desk.model)
+    assert prepare(job, desk.options()).own_results == [tmp_path / "0_x4.png", tmp_path / "1_x4.png"]
+    assert counts(desk.run(*sorted(tmp_path.glob("*.png")))) == (1, 2, 0)
+    assert counts(desk.run(tmp_path / "0_x4.png")) == (1, 0, 0), "by itself it is a picture like any other"
+    write_picture(tmp_path / "3.png", seed=2)
+    write_picture(tmp_path / "3_x4.png", seed=3)
+    with pytest.raises(OptionError, match=r"3.png would be written over the input .*3_x4.png"):
+        desk.run(tmp_path / "3.png", tmp_path / "3_x4.png")
+
+
 def test_where_nothing_can_be_remembered_the_result_is_made(
     tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

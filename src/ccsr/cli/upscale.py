@@ -145,6 +145,8 @@ def _tell_what_is_left_out(prepared: "Prepared") -> None:
         terminal.say(f"note: {_and_more([task.source.path for task in tasks])}: {why}")
     if prepared.passed_over:
         terminal.say(f"note: {kinds_of(prepared.passed_over)} passed over")
+    if prepared.own_results:
+        terminal.say(f"note: {_and_more(prepared.own_results)} passed over: made by this command before")
     for folder in prepared.without_pictures:
         terminal.say(f"note: there is no picture in {folder}")
     in_full = {task.source.path: task.planned.output for task in prepared.tasks

@@ -135,6 +135,11 @@ class Journal:
         line = self._line(output)
         return self._differences(line, fingerprint) if line and line.state == "done" else None
 
+    def is_result_of(self, output: Path, input: Path) -> bool:
+        """Whether `output` was made from a picture at `input`, however."""
+        line = self._line(output)
+        return line is not None and line.state == "done" and line.input == self._from_here(input)
+
     def claim(self, output: Path, fingerprint: Fingerprint, *, overwrite: bool = False, since: float = 0.0) -> Claim:
         """Take on `output`, so that no other run makes it too, and note that it is about to be made.
 

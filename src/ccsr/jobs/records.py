@@ -89,6 +89,8 @@ class Prepared:
     """Files in the inputs' folders that are no pictures: notes, films, sidecars."""
     without_pictures: list[Path]
     """Folders among the inputs in which there is no picture."""
+    own_results: list[Path]
+    """Inputs that are left alone, as this very command made them of others of its inputs before."""
 
 
 NumberedTask = tuple[int, Task]

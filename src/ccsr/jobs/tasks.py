@@ -34,17 +34,37 @@ def prepare(job: Job, options: UpscaleOptions) -> Prepared:
     sources = expand(job.inputs, Path(job.output) if job.output else None)
     naming = Naming.of(job.inputs, job.output, options)
     seen = [_Named.of(source, naming, options) for source in sources]
-    named = _without_clashes([n for n in seen if not n.is_passed_over], naming, options)
+    own_results = _own_results(seen)
+    kept = [n for n in seen if not n.is_passed_over and n.source.path not in own_results]
+    named = _without_clashes(kept, naming, options)
     passed_over = [n.source.path for n in seen if n.is_passed_over]
     _check_that_there_is_one(job.inputs, named, passed_over)
-    check_names([(p, n.source.path) for n in named for p in n.written(options)], [s.path for s in sources])
+    inputs = [source.path for source in sources if source.path not in own_results]
+    check_names([(p, n.source.path) for n in named for p in n.written(options)], inputs)
     resolve_machine(options)
     with ExitStack() as stack:
         journals = Journals(stack)
         plans: dict[tuple[int, int], Plan] = {}
         tasks = [task for n in named for task in _tasks(n, job, options, journals, plans)]
     with_pictures = {task.source.root for task in tasks if not task.is_unread}
-    return Prepared(tasks, passed_over, [p for p in job.inputs if p not in with_pictures and os.path.isdir(p)])
+    without = [p for p in job.inputs if p not in with_pictures and os.path.isdir(p)]
+    return Prepared(tasks, passed_over, without, sorted(own_results))
+
+
+def _own_results(named: "Sequence[_Named]") -> set[Path]:
+    """Inputs that this very command made of others of its inputs before, as `*.jpg` has them the second time."""
+    place = placer()
+    sources = {place(n.source.path): n.source.path for n in named}
+    found = set()
+    with ExitStack() as stack:
+        journals = Journals(stack)
+        for n in named:
+            for output in n.outputs:
+                at = sources.get(place(output))
+                journal = journals.existing(n.folder) if at else None
+                if at and journal and at != n.source.path and journal.is_result_of(output, n.source.path):
+                    found.add(at)
+    return found
 
 
 def _check_that_there_is_one(inputs: Sequence[Path], named: "Sequence[_Named]", passed_over: Sequence[Path]) -> None:
