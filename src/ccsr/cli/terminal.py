@@ -138,4 +138,6 @@ class JobReporter:
         counts += f" in {summary.seconds:.1f} s"
         if summary.done > 1:
             counts += f", {summary.done / summary.seconds:.2g} pictures/s"
+        for result in summary.kept:
+            say(f"note: what is finished of {result} is kept beside it: the same command goes on there")
         say(f"interrupted: {counts}" if summary.interrupted else counts)

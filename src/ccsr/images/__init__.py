@@ -16,8 +16,8 @@ are reached. Rules for what comes in:
 
 Modules: `formats` and `picture` say what there is; `read` and `write` do it, with `metadata` for what stands beside the
 pixels (`directories` of TIFF and EXIF, `containers` of JPEG and PNG) and `failures` for what goes wrong; `libvips`
-holds what that library has once for all threads; `buffers` are arrays too large for memory, `resample` brings them to a
-size. Any number of threads may read and write at once.
+holds what that library has once for all threads; `buffers` are arrays too large for memory, `stripes` keeps what is
+finished of them, `resample` brings them to a size. Any number of threads may read and write at once.
 """
 
 from ccsr.images.formats import FORMATS, MAX_PIXELS, SUFFIXES, output_suffix

@@ -211,6 +211,8 @@ class Summary:
     """Files in the inputs' folders that are no pictures."""
     seconds: float = 0.0
     interrupted: bool = field(default=False, repr=False)
+    kept: list[Path] = field(default_factory=list, repr=False)
+    """Results that the same command goes on with: finished stripes of them are kept."""
 
     def as_json(self) -> dict[str, Any]:
         """The last line of `--json`."""

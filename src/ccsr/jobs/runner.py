@@ -52,6 +52,7 @@ def run(
             executor.run(batches(enumerate(tasks, 1), options.batch_size, alike), reporter)
         except (KeyboardInterrupt, Stop):
             summary.interrupted = True
+            summary.kept = [result for result, folder in executor.steps.kept.items() if folder.is_dir()]
             reporter.flush()
     summary.seconds = time.perf_counter() - begin
     return summary

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DCon
 from torch import Tensor
 
 from ccsr.errors import OptionError
+from ccsr.images import stripes
 from ccsr.method import Networks, Restorer, Settings
 from ccsr.method.compat import COMPAT
 from ccsr.method.noise import NoiseSource
@@ -197,6 +198,7 @@ class CCSRPipeline(DiffusionPipeline):
         """
 
         def attempt(batch: Batch, plan: Plan) -> list[Upscaled]:
+            stripes.begin(f"{plan.dtype}-{plan.tile}-{plan.vae_tile}")
             with placed((self.unet, self.controlnet, self.vae), plan, self._lock):
                 return self._run(batch, options, plan, on_progress, on_step_end)
 
