@@ -19,7 +19,7 @@ from PIL import Image
 
 from ccsr import images
 from ccsr.errors import CCSRError, ModelOutputError, OptionError
-from ccsr.jobs.journal import Fingerprint, Journal
+from ccsr.jobs.journal import Fingerprint, Journal, UserJournal
 from ccsr.jobs.names import JOURNAL_NAME, Naming, Source, check_names, expand, intermediate, size_tag
 from ccsr.jobs.runner import Advanced, Finished, Job, Record, Started, Stop, prepare, run
 from ccsr.jobs.worker_thread import WorkerThread
@@ -406,6 +406,7 @@ def test_a_single_file_is_remembered_elsewhere_and_not_replaced(tmp_path: Path, 
     picture, other = write_picture(tmp_path / "a.png"), write_picture(tmp_path / "b.png", seed=1)
     assert counts(desk.run(picture)) == (1, 0, 0)
     assert tree(tmp_path) == ["a.png", "a_x4.png", "b.png"]
+    assert os.name == "nt" or UserJournal.place().stat().st_mode & 0o077 == 0, "nobody else's business"
     assert counts(desk.run(picture)) == (0, 1, 0)
     assert counts(desk.run(picture, output=tmp_path / "a_x4.png")) == (0, 1, 0)
     existing = f"{picture}: {tmp_path / 'a_x4.png'} exists"

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -263,7 +263,12 @@ class UserJournal(Journal):
     """
 
     def __init__(self) -> None:
-        super().__init__(Path(Path.cwd().anchor), self.place())
+        place = self.place()
+        with suppress(OSError):  # told below
+            # What somebody enlarges is nobody else's business.
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch(mode=0o600)
+        super().__init__(Path(place.anchor), place)
 
     @staticmethod
     def place() -> Path:
