@@ -136,6 +136,8 @@ def test_estimates_leave_out_what_failed_and_know_of_work_side_by_side(
     words = ["upscale", "in", "-m", tiny, "--dtype", "fp32", "--device", "cpu"]
     assert main([*words, "--dry-run"]) == 0
     assert capsys.readouterr().err.splitlines()[-1] == "12 results, about 12 s in all"
+    assert main([*words[:1], "in/01.png", *words[2:], "--dry-run"]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "1 result, about 12 s in all"
     assert main([*words, "--threads", "1", "-q", "-o", "out"]) == 1
     for path in Path("out").glob("*.png"):
         path.unlink()

@@ -117,10 +117,11 @@ def _print_json(line: dict[str, Any], file: TextIO | None = None) -> None:
 
 
 def _estimate(tasks: "Sequence[Task]") -> float:
-    """Seconds for all that is due, about; small pictures are computed several at a time."""
+    """Seconds for all that is due, about; small pictures are computed several at a time, if there are several."""
     from ccsr.plan import estimated_seconds
 
-    return sum(estimated_seconds(task.due.plan) / task.due.plan.lanes for task in tasks if task.due)
+    each = [(estimated_seconds(task.due.plan), task.due.plan.lanes) for task in tasks if task.due]
+    return max(sum(seconds / lanes for seconds, lanes in each), *(seconds for seconds, _ in each), 0.0)
 
 
 def _expected(tasks: "Sequence[Task]") -> "list[Task]":
