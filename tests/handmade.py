@@ -45,14 +45,20 @@ def png16(pixels: np.ndarray, color: int) -> bytes:
     return png(width, height, 16, color, rows)
 
 
-def tiff(pixels: np.ndarray, kind: int = 1, extra: int | None = None, order: str = "<") -> bytes:
-    """An uncompressed TIFF file by hand; `kind` is its SampleFormat: 1 unsigned, 2 signed, 3 floating point."""
+def tiff(
+    pixels: np.ndarray, kind: int = 1, extra: int | None = None, order: str = "<", colours: int | None = None
+) -> bytes:
+    """An uncompressed TIFF file by hand; `kind` is its SampleFormat: 1 unsigned, 2 signed, 3 floating point.
+
+    `colours` is its PhotometricInterpretation, else RGB or grey.
+    """
     height, width, channels = pixels.shape
     data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
     data += b"\0" * (len(data) % 2)
     bits = pixels.dtype.itemsize * 8
-    tags = {256: [width], 257: [height], 258: [bits] * channels, 259: [1], 262: [2 if channels > 2 else 1], 273: None,
-            277: [channels], 278: [height], 279: None, 339: [kind] * channels}  # fmt: skip
+    colours = colours or (2 if channels > 2 else 1)
+    tags = {256: [width], 257: [height], 258: [bits] * channels, 259: [1], 262: [colours], 273: None, 277: [channels],
+            278: [height], 279: None, 339: [kind] * channels}  # fmt: skip
     if extra is not None:
         tags[338] = [extra]
     late = 8 + len(data) + 2 + 12 * len(tags) + 4

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from ccsr.errors import ImageError
-from ccsr.images import Picture, containers, directories, from_pillow, load, metadata, read, read_header, save
+from ccsr.images import Picture, containers, directories, from_pillow, load, metadata, read_header, save, tiff
+from ccsr.images.decoders import by_libvips
 from ccsr.images.directories import EXIF, SHORT, Value
 from handmade import SRGB, noise, smooth
 
@@ -66,10 +67,7 @@ def test_exiftool_finds_the_same_in_any_format(tmp_path: Path, source: str, targ
     left_out = save(load(tmp_path / f"a{source}"), tmp_path / f"b{target}")
     told = _told_by_exiftool(tmp_path / f"b{target}")
     assert told["IFD0:ImageDescription"] == "Küste, 海岸"
-    if target == ".avif" and source != ".avif":
-        assert any("ProcessingSoftware" in line for line in left_out)
-    elif ".avif" not in (source, target):
-        assert (told["IFD0:ProcessingSoftware"], told["IFD0:Rating"]) == ("developer", 4)
+    assert (told["IFD0:ProcessingSoftware"], told["IFD0:Rating"]) == ("developer", 4)
     assert (told["IFD0:XPTitle"], told["IFD0:XPAuthor"], told["IFD0:XPKeywords"]) == ("Küste", "Jürgen", "Meer; 海")
     assert told["ExifIFD:DateTimeOriginal"] == "2020:01:02 03:04:05"
     assert told["XMP-dc:Source"] == "me"
@@ -102,8 +100,7 @@ def test_what_is_told_comes_back(tmp_path: Path, source: str, target: str) -> No
     assert second.xmp == XMP
     assert second.density == pytest.approx((300 / 25.4,) * 2, rel=1e-3)
     tags = metadata._understood(second.exif)
-    lost = {0x000B, 0x4746} if ".avif" in (source, target) else set()
-    for tag in sorted({0x000B, 270, 0x4746, 0x9C9B, 0x9C9D, 0x9C9E} - lost):
+    for tag in (0x000B, 270, 0x4746, 0x9C9B, 0x9C9D, 0x9C9E):
         assert tags[tag].data.rstrip(b"\0") == metadata._understood(EXIF_BLOCK)[tag].data.rstrip(b"\0"), hex(tag)
     assert tags[EXIF][0x927C].data == bytes(range(256))
     for name in ("iptc", "texts"):
@@ -307,7 +304,7 @@ def test_old_jpeg_in_tiff_is_refused(tmp_path: Path) -> None:
 def test_what_looks_empty_is_held_against_a_second_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.tif"
     path.write_bytes(_old_jpeg_in_tiff())
-    monkeypatch.setattr(read, "compression", lambda file: 1)
+    monkeypatch.setattr(tiff, "by_any", lambda file, path: by_libvips(file, "tiffload"))
     with pytest.raises(ImageError, match="two readers see different pictures"):
         load(path)
 

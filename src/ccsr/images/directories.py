@@ -62,6 +62,13 @@ def read(file: IO[bytes], wanted: Collection[int] | None = None) -> Directory:
     return _read(file, order, big, first, wanted, {EXIF: {INTEROPERABILITY: {}}, GPS: {}})
 
 
+def tags(file: IO[bytes]) -> set[int]:
+    """The tags of the first directory of a TIFF or BigTIFF file; raises what `read` raises."""
+    file.seek(0)
+    order, big, first = _start(file.read(16))
+    return {struct.unpack_from(order + "H", entry)[0] for entry in _entries(file, order, big, first)}
+
+
 def _start(head: bytes) -> tuple[str, bool, int]:
     """Byte order, whether it is BigTIFF, and where the first directory stands."""
     order = {b"II": "<", b"MM": ">"}.get(head[:2])

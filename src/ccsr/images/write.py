@@ -9,6 +9,7 @@ import pyvips
 
 from ccsr import atomic
 from ccsr.errors import ImageError
+from ccsr.images.boxes import replace_in_avif
 from ccsr.images.buffers import bands, zeros
 from ccsr.images.containers import Beside, add_to_jpeg, add_to_png, replace_in_webp
 from ccsr.images.failures import named
@@ -145,6 +146,8 @@ def _encode(pixels: np.ndarray, told: Beside, icc: bytes | None, kind: str, qual
             add_to_tiff(file, told)
         case "webp" if told.exif:
             replace_in_webp(file, told.exif)
+        case "avif" if told.exif:
+            replace_in_avif(file, told.exif)
 
 
 def _quantised(values: np.ndarray, peak: int) -> np.ndarray:
