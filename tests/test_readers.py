@@ -16,8 +16,7 @@ from PIL import Image, ImageCms
 
 from ccsr.errors import ImageError
 from ccsr.images import Header, directories, heic, load, raw, read_header, save
-from ccsr.images.directories import Value
-from handmade import SRGB, exif_block, noise, smooth, tiff
+from handmade import SRGB, dng, exif_block, long, noise, short, smooth, tiff
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6" who="me"/></x:xmpmeta>'
 exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="needs exiftool")
@@ -198,40 +197,6 @@ def test_without_pi_heif_one_line_says_what_to_install(tmp_path: Path, monkeypat
 # -- cameras' files ---------------------------------------------------------------------------------------------------
 
 
-def _short(*numbers: int) -> Value:
-    return Value(3, struct.pack(f"<{len(numbers)}H", *numbers))
-
-
-def _long(*numbers: int) -> Value:
-    return Value(4, struct.pack(f"<{len(numbers)}I", *numbers))
-
-
-def _text(text: str) -> Value:
-    return Value(2, text.encode() + b"\0")
-
-
-def _dng(rgb: np.ndarray, orientation: int = 1) -> bytes:
-    """A DNG file of a camera that sees linear sRGB through a mosaic of red, green and blue; rgb is 0..1 and sRGB."""
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    seen = np.rint(linear * 65535).astype("<u2")
-    mosaic = seen[..., 1].copy()
-    mosaic[0::2, 0::2], mosaic[1::2, 1::2] = seen[0::2, 0::2, 0], seen[1::2, 1::2, 2]
-    height, width = mosaic.shape
-    to_camera = np.linalg.inv([[0.41246, 0.35758, 0.18044], [0.21267, 0.71515, 0.07218], [0.01933, 0.11919, 0.95030]])
-    matrix = b"".join(struct.pack("<ii", round(v * 10000), 10000) for v in to_camera.ravel())
-    tags: directories.Directory = {
-        254: _long(0), 256: _long(width), 257: _long(height), 258: _short(16), 259: _short(1), 262: _short(32803),
-        270: _text("the sea"), 271: _text("Maker"), 272: _text("Model 1"), 273: _long(8), 274: _short(orientation),
-        277: _short(1), 278: _long(height), 279: _long(2 * width * height), 700: Value(1, XMP), 33421: _short(2, 2),
-        33422: Value(1, bytes([0, 1, 1, 2])), 50706: Value(1, bytes([1, 4, 0, 0])), 50708: _text("Maker Model 1"),
-        50714: _short(0), 50717: _long(65535), 50721: Value(10, matrix),
-        50728: Value(5, struct.pack("<IIIIII", 1, 1, 1, 1, 1, 1)), 50778: _short(21),
-        directories.EXIF: {0x9003: _text("2020:01:02 03:04:05")},
-    }  # fmt: skip
-    at = 8 + mosaic.nbytes
-    return b"II*\0" + struct.pack("<I", at) + mosaic.tobytes() + directories.packed(tags, at)
-
-
 @pytest.mark.parametrize("suffix", [".dng", ".DNG", ".tif"])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_camera_files_are_developed_and_turned_once(tmp_path: Path, suffix: str, orientation: int) -> None:
@@ -239,7 +204,7 @@ def test_camera_files_are_developed_and_turned_once(tmp_path: Path, suffix: str,
     y, x = np.mgrid[0:48, 0:64] / 64
     rgb = np.stack([x, 1 - y, 0.3 + 0.4 * x], axis=2)  # to white: else LibRaw takes the brightest value for it
     path = tmp_path / f"a{suffix}"
-    path.write_bytes(_dng(rgb, orientation))
+    path.write_bytes(dng(rgb, orientation, XMP))
     expected = np.rot90(rgb, {1: 0, 3: 2, 6: -1, 8: 1}[orientation])
     header, picture = read_header(path), load(path)
     assert header == Header(*expected.shape[1::-1], "raw", 16, False, False, suffix)
@@ -268,12 +233,12 @@ def _tiled(planes: np.ndarray, colours: int = 2, packed: int = 1) -> bytes:
     tiles = [tile + bytes(len(tile) % 2) for tile in tiles]
     places = [8 + sum(map(len, tiles[:n])) for n in range(count)]
     tags: directories.Directory = {
-        256: _long(width), 257: _long(height), 258: _short(*[8 * planes.itemsize] * count), 259: _short(packed),
-        262: _short(colours), 277: _short(count), 284: _short(2), 322: _short(width), 323: _short(height),
-        324: _long(*places), 325: _long(*map(len, tiles)),
+        256: long(width), 257: long(height), 258: short(*[8 * planes.itemsize] * count), 259: short(packed),
+        262: short(colours), 277: short(count), 284: short(2), 322: short(width), 323: short(height),
+        324: long(*places), 325: long(*map(len, tiles)),
     }  # fmt: skip
     if count in (2, 4) and colours < 3:
-        tags[338] = _short(2)
+        tags[338] = short(2)
     at = 8 + sum(map(len, tiles))
     return b"II*\0" + struct.pack("<I", at) + b"".join(tiles) + directories.packed(tags, at)
 
@@ -361,8 +326,8 @@ def _subsampled(rgb: np.ndarray, across: int, down: int) -> bytes:
             out += bytes(int(v) for v in block[..., 0].ravel()) + bytes(int(v) for v in np.rint(block.mean((0, 1)))[1:])
     out += bytes(len(out) % 2)
     tags: directories.Directory = {
-        256: _short(width), 257: _short(height), 258: _short(8, 8, 8), 259: _short(1), 262: _short(6), 273: _long(8),
-        277: _short(3), 278: _short(height), 279: _long(len(out)), 530: _short(across, down),
+        256: short(width), 257: short(height), 258: short(8, 8, 8), 259: short(1), 262: short(6), 273: long(8),
+        277: short(3), 278: short(height), 279: long(len(out)), 530: short(across, down),
     }  # fmt: skip
     return b"II*\0" + struct.pack("<I", 8 + len(out)) + out + directories.packed(tags, 8 + len(out))
 
@@ -383,9 +348,9 @@ def _of_bits(values: np.ndarray, bits: int) -> bytes:
     data = np.packbits(digits.reshape(height, -1).astype(np.uint8), axis=1).tobytes()
     data += bytes(len(data) % 2)
     tags: directories.Directory = {
-        256: _short(width), 257: _short(height), 258: _short(*[bits] * channels), 259: _short(1),
-        262: _short(2 if channels == 3 else 1), 273: _long(8), 277: _short(channels), 278: _short(height),
-        279: _long(len(data)),
+        256: short(width), 257: short(height), 258: short(*[bits] * channels), 259: short(1),
+        262: short(2 if channels == 3 else 1), 273: long(8), 277: short(channels), 278: short(height),
+        279: long(len(data)),
     }  # fmt: skip
     return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directories.packed(tags, 8 + len(data))
 

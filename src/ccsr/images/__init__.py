@@ -16,7 +16,7 @@ decoders named here are reached. Rules for what comes in:
   place for; `Picture.warnings` names what is in a file and no result is given.
 
 Modules: `formats` and `picture` say what there is; `read` and `write` do it, with `metadata` for what stands beside the
-pixels (`directories` of TIFF and EXIF, `containers` of JPEG, PNG, GIF and WebP, `boxes` of AVIF) and `failures` for what
+pixels (`directories` of TIFF and EXIF, `containers` of JPEG, PNG, GIF, WebP, `boxes` of AVIF) and `failures` for what
 goes wrong. `decoders` has libvips and Pillow, `heic` and `raw` the libraries for these, `tiff` tells which one reads a
 TIFF file. `libvips` holds what that library has once for all threads; `buffers` are arrays too large for memory,
 `resample` brings them to a size. Any number of threads may read and write at once.

@@ -36,8 +36,8 @@ class Beside:
 
 
 def of_jpeg(file: IO[bytes]) -> Beside:
-    """Of a JPEG file; what is broken is left out."""
-    found = Beside()
+    """Of a JPEG file, its comments as one; what is broken is left out."""
+    found, comments = Beside(), list[str]()
     for marker, data in _segments(file):
         if marker == 0xE0 and data.startswith(b"JFIF\0") and len(data) >= 12:
             unit, across, down = struct.unpack_from(">BHH", data, 7)
@@ -58,21 +58,23 @@ def of_jpeg(file: IO[bytes]) -> Beside:
         elif marker == 0xED and data.startswith(_PHOTOSHOP):
             found.iptc = found.iptc or iptc_of_photoshop(data[len(_PHOTOSHOP) :])
         elif marker == 0xFE:
-            before = found.texts.get("Comment")
-            found.texts["Comment"] = (f"{before}\n" if before else "") + _text(data.rstrip(b"\0"))
+            comments.append(_text(data.rstrip(b"\0")))
+    if comments:
+        found.texts["Comment"] = "\n".join(comments)
     return found
 
 
 def of_gif(file: IO[bytes]) -> Beside:
     """Of a GIF file: its comments, as one, and XMP; what is broken is left out."""
-    found = Beside()
+    found, comments = Beside(), list[str]()
     for label, data in _extensions(file):
         if label == 0xFE:
-            before = found.texts.get("Comment")
-            found.texts["Comment"] = (f"{before}\n" if before else "") + _text(_joined(data).rstrip(b"\0"))
+            comments.append(_text(_joined(data).rstrip(b"\0")))
         elif label == 0xFF and data[1:12] == b"XMP DataXMP":
             # Not divided into blocks: 257 bytes at the end lead readers of blocks to theirs.
             found.xmp = data[12:-257] or None
+    if comments:
+        found.texts["Comment"] = "\n".join(comments)
     return found
 
 
@@ -256,22 +258,22 @@ def _extensions(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             if flags and flags[0] & 0x80:
                 file.seek(3 << (flags[0] & 7) + 1, 1)
             file.seek(1, 1)
-        data = b""
+        data = bytearray()
         while (length := file.read(1)) not in (b"", b"\0"):
             block = file.read(length[0])
             if label:
                 data += length + block
         if label and len(data) < _LARGEST_TEXT:
-            yield label, data
+            yield label, bytes(data)
 
 
 def _joined(data: bytes) -> bytes:
     """Blocks of a GIF file without their lengths."""
-    out, at = b"", 0
+    out, at = bytearray(), 0
     while at < len(data):
         out += data[at + 1 : at + 1 + data[at]]
         at += 1 + data[at]
-    return out
+    return bytes(out)
 
 
 def _png_text(kind: bytes, data: bytes) -> tuple[str, str | None]:

@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+from contextlib import suppress
 from dataclasses import replace
 from typing import IO
 
@@ -107,7 +108,7 @@ def fitted(exif: bytes | None, kind: str, density: tuple[float, float] | None, s
     if density and kind in ("webp", "avif") and _density(_understood(exif)) is None:
         told = io.BytesIO((exif or _HEAD + bytes(6)).removeprefix(b"Exif\0\0"))
         tags: Directory = {tag: Value(RATIONAL, value) for tag, value in zip(_RESOLUTION, rationals, strict=True)}
-        if told.read(2) == b"II":
+        with suppress(ValueError):  # broken EXIF stays as it is
             directories.add(told, tags | {_UNIT: Value(SHORT, b"\2\0")})
             exif = b"Exif\0\0" + told.getvalue()
     if not exif:
@@ -152,9 +153,9 @@ def add_to_tiff(file: IO[bytes], told: Beside) -> None:
         file.write(struct.pack("<H", 1))
 
 
-def left_out(told: Beside, kind: str) -> list[str]:
-    """What a format has no place for, as one warning."""
-    missing = []
+def left_out(told: Beside, kind: str, coarser: list[str]) -> list[str]:
+    """What a format has no place for, as one warning; `coarser` is what it has no place for in the pixels."""
+    missing = [*coarser]
     if told.iptc and (kind in ("webp", "avif") or (kind == "jpeg" and not containers.fits_jpeg(told.iptc))):
         missing.append("IPTC")
     if told.exif and kind == "jpeg" and not containers.fits_jpeg(told.exif):

@@ -69,7 +69,19 @@ def save(
 
     with named(path, "cannot be written"):
         attributed(write)
-    return left_out(told, kind)
+    return left_out(told, kind, _coarser(picture, kind, depth))
+
+
+def _coarser(picture: Picture, kind: str, depth: str) -> list[str]:
+    """What of the pixels themselves a format has no place for."""
+    missing = []
+    if depth != "8" and picture.depth == 16 and kind in ("jpeg", "webp"):
+        missing.append("more than 8 bits")
+    elif depth != "8" and picture.depth == 16 and kind == "avif" and picture.format not in ("avif", "heic"):
+        missing.append("more than 10 bits")
+    if picture.alpha is not None and kind == "jpeg":
+        missing.append("transparency (white is behind it now)")
+    return missing
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:
