@@ -166,7 +166,7 @@ def _word(again: Picture, column: str, turned: bool, warnings: str, where: str) 
 def page() -> str:
     """`kept.md`."""
     lines = [
-        "# What is kept, by format",
+        "# Formats: what is kept, and what is read",
         "",
         "Made by `docs/kept.py`: for each pair a file with all that the input's format can hold is written, read,",
         "written as the result's format and read again.",
@@ -187,7 +187,19 @@ def page() -> str:
     return "\n".join([*lines, "", NOTES])
 
 
-NOTES = """## What else is named, or left behind
+NOTES = """## What is read
+
+PNG, JPEG, HEIC, WebP, TIFF, AVIF, GIF, BMP, TGA and PNM, told by their content whatever their names.
+
+- **HEIC** by pi-heif, which comes along on x86-64 and ARM machines: libheif and libde265 (LGPL), a decoder and no
+  encoder. Pictures of 10 and 12 bits keep them. Results are PNG, or what you ask for.
+- **Cameras' RAW files** by LibRaw: `pip install "ccsr[raw]"`. They are developed plainly, and a warning says so: the
+  camera's white balance, brightness as exposed, sRGB, 16 bits, full size, upright. Who wants more of a RAW file
+  develops it elsewhere and enlarges the TIFF.
+- **TIFF** by libvips where that reads it right, else by Pillow or tifffile. Some rare kinds need `pip install
+  imagecodecs`; the error line says so.
+
+## What else is named, or left behind
 
 Named in a warning: extended XMP of JPEG, content credentials (C2PA), colours of PNG that only `gAMA` or `cICP` tell,
 HDR colours of HEIC, tags of TIFF that neither describe the photo nor its storage (Photoshop's layers, places on a map).
