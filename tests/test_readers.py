@@ -1,6 +1,7 @@
 """Pictures that libvips does not read, or does not read right: HEIC, camera files, and TIFF of rare kinds."""
 
 import io
+import json
 import shutil
 import struct
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from ccsr.cli.main import main
 from ccsr.errors import ImageError
 from ccsr.images import Header, directories, heic, load, raw, read_header, save
 from handmade import SRGB, dng, exif_block, long, noise, short, smooth, tiff
@@ -390,3 +392,24 @@ def test_tiff_other_numbers_is_refused_by_name(tmp_path: Path, dtype: type, kind
     (tmp_path / "a.tif").write_bytes(tiff(smooth().astype(dtype), kind))
     with pytest.raises(ImageError, match=r"holds (values of the kind|signed integers|integers).*convert it to 8 or 16"):
         load(tmp_path / "a.tif")
+
+
+# -- through the program ----------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_a_telephone_and_a_camera(
+    write_heic: WriteHeic, tmp_path: Path, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rawpy")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    write_heic(smooth(16, 16).astype(np.uint16) * 257, "RGB", 10).rename(folder / "phone.heic")
+    (folder / "camera.dng").write_bytes(dng(smooth(40, 24) / 255))
+    words = ["upscale", str(folder), "-o", str(tmp_path / "out"), "--model", tiny, "--scale", "2", "--json"]
+    assert main(words) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    told = {Path(line["input"]).name: line["warnings"] for line in lines if "input" in line}
+    assert told == {"camera.dng": [raw.DEVELOPED], "phone.heic": []}
+    for name, size in (("phone.png", (32, 32)), ("camera.png", (80, 48))):
+        header = read_header(tmp_path / "out" / name)
+        assert (header.width, header.height, header.depth) == (*size, 16)
