@@ -22,8 +22,7 @@ WORDS = {"16 bit": ["bits"], "alpha": ["transparency"], "frames": ["only the fir
 _EXIF = Image.Exif()
 _EXIF[0x0112], _EXIF[0x010F], _EXIF[0x4746] = 6, "Maker", 4
 _XMP = (
-    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="me"/>'
-    b"</x:xmpmeta>"
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="me"/></x:xmpmeta>'
 )
 _IPTC = b"\x1c\x02\x78\x00\x0aby the sea"
 _DPI = 300 / 25.4

@@ -179,6 +179,20 @@ def test_damaged_heic_fails_by_name_or_is_a_picture(write_heic: WriteHeic, tmp_p
     assert all(line.startswith(f"{path}: ") for line in refused)
 
 
+def test_heic_whose_items_have_no_names_does_not_end_the_process(pillow_heif: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "a.heic"
+    pillow_heif.from_pillow(Image.fromarray(smooth())).save(path, exif=exif_block(1))
+    whole = path.read_bytes()
+    assert load(path).exif is not None
+    at = whole.index(b"Exif")
+    damaged = [whole[:at] + b"\x80" + whole[at + 1 :], whole[: at - 12] + bytes(4) + whole[at - 8 :]]
+    for content in damaged:
+        path.write_bytes(content)
+        for function in (load, read_header):
+            with pytest.raises(ImageError, match="its items have no names"):
+                function(path)
+
+
 def test_huge_heic_is_refused_by_its_header(write_heic: WriteHeic) -> None:
     path = write_heic(smooth(64, 64), "RGB")
     data = path.read_bytes()
@@ -236,7 +250,7 @@ def _tiled(planes: np.ndarray, colours: int = 2, packed: int = 1) -> bytes:
     places = [8 + sum(map(len, tiles[:n])) for n in range(count)]
     tags: directories.Directory = {
         256: long(width), 257: long(height), 258: short(*[8 * planes.itemsize] * count), 259: short(packed),
-        262: short(colours), 277: short(count), 284: short(2), 322: short(width), 323: short(height),
+        262: short(colours), 277: short(count), 284: short(2), 322: long(width), 323: long(height),
         324: long(*places), 325: long(*map(len, tiles)),
     }  # fmt: skip
     if count in (2, 4) and colours < 3:
@@ -261,6 +275,23 @@ def test_tiff_in_tiles_of_separate_planes(tmp_path: Path, planes: int, dtype: ty
     if planes != 3:
         assert picture.alpha is not None
         assert np.array_equal(np.rint(picture.alpha * peak), values[..., -1])
+
+
+@pytest.mark.parametrize(("tag", "value", "line"), [
+    (256, 0, "it has no pixels|cannot be read"), (257, 2**20, "another number of tiles than it says"),
+    (323, 0, "cannot be read"), (325, 3, "cannot be read"),
+])  # fmt: skip
+def test_damaged_tiff_in_tiles_fails_by_name(
+    tmp_path: Path, tag: int, value: int, line: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = bytearray(_tiled(np.moveaxis(noise(32, 16, 3, np.uint16), 2, 0), packed=8))
+    entry = content.index(struct.pack("<HH", tag, 4))
+    at = struct.unpack_from("<I", content, entry + 8)[0] if tag == 325 else entry + 8
+    struct.pack_into("<I", content, at, value)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(ImageError, match=rf"a\.tif: .*({line})"):
+        load(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("compression", ["lzma", "zstd", "tiff_lzw", "tiff_adobe_deflate"])

@@ -8,6 +8,7 @@ import numpy as np
 import pyvips
 
 from ccsr.errors import ImageError
+from ccsr.images.boxes import are_named
 from ccsr.images.containers import Beside
 from ccsr.images.decoders import Stored, as_image, damage, straight
 
@@ -51,6 +52,10 @@ def _opened(file: IO[bytes], path: Path) -> Any:
         import pi_heif  # a quarter of a second
     except ImportError as error:
         raise ImageError("HEIC pictures need pi-heif", path=path, hint="pip install pi-heif") from error
+    if not are_named(file):
+        # The library would end the process at such names.
+        raise ImageError("cannot be read: damaged or incomplete, its items have no names", path=path)
+    file.seek(0)
     with damage(path):
         heif = pi_heif.open_heif(file, convert_hdr_to_8bit=False, hdr_to_16bit=False)
     if not len(heif):

@@ -188,6 +188,8 @@ def _header(stored: Stored, kind: str, turned: int, suffix: str) -> Header:
 
 
 def _check_size(width: int, height: int, path: Path, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError("cannot be read: it has no pixels", path=path)
     if width * height > max_pixels:
         raise TooLargeError(f"{width}x{height} is {width * height / 1e6:.1f} megapixels, the limit is"
                             f" {max_pixels / 1e6:.1f}", path=path, hint="cut or shrink it first")  # fmt: skip

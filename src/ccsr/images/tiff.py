@@ -1,6 +1,10 @@
 """Which library reads a TIFF file: libvips those that it reads right, Pillow and tifffile others."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import IO, Any
 
@@ -8,11 +12,14 @@ import numpy as np
 
 from ccsr.errors import ImageError
 from ccsr.images import directories
-from ccsr.images.decoders import Stored, as_image, by_libvips, by_pillow, damage, straight
+from ccsr.images.decoders import Stored, as_image, by_libvips, by_pillow, straight
 from ccsr.images.directories import Value
 
+# What tifffile says of damaged files would reach the terminal beside our own line.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
 _BITS, _PACKED, _COLOURS, _SAMPLES, _PLANES, _TILE, _KIND = 258, 259, 262, 277, 284, 322, 339
-_SUBSAMPLING, _DNG = 530, 50706
+_SUBSAMPLING, _ICC, _DNG = 530, 34675, 50706
 _OLD_JPEG, _JPEG = 6, 7
 _PACKED_FOR_LIBVIPS = frozenset([1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946, 50001])
 _PACKED_FOR_PILLOW = _PACKED_FOR_LIBVIPS - {50001} | {34925, 50000}
@@ -114,10 +121,16 @@ def _read_whole_by_pillow(layout: _Layout) -> bool:
 
 def _by_tifffile(file: IO[bytes], path: Path) -> Stored:
     """Of any depth; tifffile unpacks little by itself, and the rest where imagecodecs is installed."""
-    page, pages = _first(file, path)
-    width, height, channels, bits = page.imagewidth, page.imagelength, page.samplesperpixel, page.bitspersample
-    kind = page.dtype.kind if page.dtype is not None else ""
-    meaning = {0: "b-w", 1: "b-w", 2: "srgb", 5: "cmyk"}.get(page.photometric)
+    with _damage(path):
+        page, pages = _first(file, path)
+        # In damaged files any of these may be a tuple.
+        width, height, channels, bits, planes = (
+            int(n)
+            for n in (page.imagewidth, page.imagelength, page.samplesperpixel, page.bitspersample, page.planarconfig)
+        )
+        kind = page.dtype.kind if page.dtype is not None else ""
+        meaning = {0: "b-w", 1: "b-w", 2: "srgb", 5: "cmyk"}.get(page.photometric)
+        inverted, multiplied = page.photometric == 0, 1 in page.extrasamples
     if kind in ("i", "u") and bits > (16 if kind == "u" else 0):
         raise ImageError(f"holds {'signed ' if kind == 'i' else ''}integers of {bits} bits", path=path,
                          hint="convert it to 8 or 16 bits")  # fmt: skip
@@ -127,15 +140,13 @@ def _by_tifffile(file: IO[bytes], path: Path) -> Stored:
     alpha = channels in (2, 4) and meaning != "cmyk"
 
     def unpack() -> Any:
-        with path.open("rb") as again:
-            opened, _ = _first(again, path)
-            values = _unpacked(opened, path)
-            icc = opened.tags[34675].value if 34675 in opened.tags else None
-        if page.planarconfig == 2:
-            values = np.moveaxis(values.reshape(channels, height, width), 0, 2)
-        values = values.reshape(height, width, channels)
-        image = as_image(white - values if page.photometric == 0 else values, _fine(meaning, values), icc)
-        return straight(image, white) if alpha and 1 in page.extrasamples else image
+        with path.open("rb") as again, _damage(path):
+            values, icc = _unpacked(again, path)
+            if planes == 2:
+                values = np.moveaxis(values.reshape(channels, height, width), 0, 2)
+            values = values.reshape(height, width, channels)
+        image = as_image(white - values if inverted else values, _fine(meaning, values), icc)
+        return straight(image, white) if alpha and multiplied else image
 
     return Stored(width, height, channels, alpha, 8 if white <= 255 and kind == "u" else 16, unpack, white, pages)
 
@@ -149,19 +160,35 @@ def _first(file: IO[bytes], path: Path) -> tuple[Any, int]:
     """The first picture of a file, and how many there are."""
     import tifffile  # half a second
 
-    with damage(path):
-        tiff = tifffile.TiffFile(file)
-        return tiff.pages.first, len(tiff.pages)
+    tiff = tifffile.TiffFile(file)
+    page = tiff.pages.first
+    if prod(page.chunked) != len(page.dataoffsets):
+        # Each that is missing would be filled in, one by one.
+        raise ImageError("cannot be read: it has another number of tiles than it says", path=path)
+    return page, len(tiff.pages)
 
 
-def _unpacked(page: Any, path: Path) -> np.ndarray:
-    packed = f", packed as {getattr(page.compression, 'name', page.compression)}," if page.compression > 1 else ""
+def _unpacked(file: IO[bytes], path: Path) -> tuple[np.ndarray, bytes | None]:
+    """Values of the first picture, in a shape of tifffile's own, and its colour profile."""
+    page, _ = _first(file, path)
     try:
-        with damage(path):
-            values = page.asarray()
-    except (ImageError, ImportError) as error:
-        if isinstance(error, ImageError) and "imagecodecs" not in error.what:
+        values = page.asarray()
+    except Exception as error:
+        if not isinstance(error, ImportError) and "imagecodecs" not in str(error):
             raise
+        packed = f" packed as {page.compression.name}" if page.compression != 1 else ""
         what = f"TIFF of {page.bitspersample} bits{packed} needs imagecodecs"
         raise ImageError(what, path=path, hint=f"pip install imagecodecs; or {_ELSEWHERE}") from error
-    return values.astype(np.float32) if values.dtype == np.float16 else values
+    icc = page.tags[_ICC].value if _ICC in page.tags else None
+    return values.astype(np.float32) if values.dtype == np.float16 else values, icc if isinstance(icc, bytes) else None
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """What tifffile raises on damaged bytes, which may be anything, as one line."""
+    try:
+        yield
+    except (ImageError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        raise ImageError(f"cannot be read: {error}", path=path) from error
