@@ -92,7 +92,7 @@ def text(text: str) -> Value:
     return Value(2, text.encode() + b"\0")
 
 
-def dng(rgb: np.ndarray, orientation: int = 1, xmp: bytes = b" ") -> bytes:
+def dng(rgb: np.ndarray, orientation: int = 1, xmp: bytes = b" ", preview: bytes = b"") -> bytes:
     """A DNG file of a camera that sees linear sRGB through a mosaic of red, green and blue; rgb is 0..1 and sRGB."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     seen = np.rint(linear * 65535).astype("<u2")
@@ -111,4 +111,12 @@ def dng(rgb: np.ndarray, orientation: int = 1, xmp: bytes = b" ") -> bytes:
         directories.EXIF: {0x9003: text("2020:01:02 03:04:05")},
     }  # fmt: skip
     at = 8 + mosaic.nbytes
-    return b"II*\0" + struct.pack("<I", at) + mosaic.tobytes() + directories.packed(tags, at)
+    if preview:
+        # As cameras write it: a small JPEG first, and what the sensor saw below that.
+        sensor = {tag: tags.pop(tag) for tag in [*tags] if 254 <= tag < 263 or (273 <= tag < 280 and tag != 274)
+                  or tag in (33421, 33422, 50714, 50717)}  # fmt: skip
+        tags |= {254: long(1), 256: long(16), 257: long(16), 258: short(8, 8, 8), 259: short(7), 262: short(6),
+                 273: long(at), 277: short(3), 278: long(16), 279: long(len(preview)), 330: sensor}  # fmt: skip
+    tail = preview + bytes(len(preview) % 2)
+    at += len(tail)
+    return b"II*\0" + struct.pack("<I", at) + mosaic.tobytes() + tail + directories.packed(tags, at)

@@ -155,6 +155,28 @@ def test_colours_that_heic_tells_by_number(
     assert word is None or word in picture.warnings[0]
 
 
+def test_heic_in_tiles_is_one_picture(pillow_heif: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "a.heic"
+    pillow_heif.from_pillow(Image.fromarray(smooth(300, 200))).save(path, quality=95, exif=exif_block(6), tile_size=128)
+    assert path.read_bytes().count(b"infe") > 4
+    picture = load(path)
+    assert np.abs(picture.rgb * 255 - np.rot90(smooth(300, 200), -1)).max() < 6
+    assert picture.warnings == []
+
+
+def test_maps_beside_a_heic_picture_are_named() -> None:
+    class File(list[None]):
+        """As the library gives it; nothing here writes such files."""
+
+        def __init__(self, pictures: int) -> None:
+            super().__init__([None] * pictures)
+            aux = {"urn:com:apple:photo:2020:aux:hdrgainmap": [9], "urn:x:matte": [4]}
+            self.info = {"depth_images": [0], "aux": aux}
+
+    assert [name for name, found in heic._besides(File(1)) if found] == ["a gain map", "a depth map", "masks"]
+    assert next(name for name, found in heic._besides(File(2)) if found) == "further pictures"
+
+
 def test_further_pictures_of_heic_are_named(pillow_heif: ModuleType, tmp_path: Path) -> None:
     second = pillow_heif.from_pillow(Image.fromarray(smooth()[::-1].copy()))
     pillow_heif.from_pillow(Image.fromarray(smooth())).save(tmp_path / "a.heic", append_images=[second[0]])
@@ -235,6 +257,26 @@ def test_camera_files_are_developed_and_turned_once(tmp_path: Path, suffix: str,
         exif = result.getexif()
         assert (exif[270], exif[271], exif.get(0x0112, 1)) == ("the sea", "Maker", 1)
         assert exif.get_ifd(0x8769)[0x9003] == "2020:01:02 03:04:05"
+
+
+def test_a_camera_file_is_not_its_preview(tmp_path: Path) -> None:
+    rawpy = pytest.importorskip("rawpy")
+    y, x = np.mgrid[0:48, 0:64] / 64
+    rgb = np.stack([x, 1 - y, 0.3 + 0.4 * x], axis=2)
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0131] = "camera's own"
+    Image.new("RGB", (16, 16), (250, 0, 0)).save(buffer, "jpeg", exif=exif)
+    path = tmp_path / "a.dng"
+    path.write_bytes(dng(rgb, preview=buffer.getvalue()))
+    picture = load(path)
+    assert picture.rgb.shape == (48, 64, 3)
+    assert np.abs(picture.rgb - rgb)[4:-4, 4:-4].max() < 0.02
+    assert picture.exif is not None
+    assert b"the sea" in picture.exif
+    # Files that are not built like TIFF have their EXIF in the preview alone.
+    with rawpy.imread(str(path)) as opened:
+        assert b"camera's own" in (raw._preview(opened) or b"")
 
 
 # -- TIFF -------------------------------------------------------------------------------------------------------------
