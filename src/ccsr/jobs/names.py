@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ccsr.errors import OptionError
-from ccsr.images import FORMATS, SUFFIXES
+from ccsr.images import FORMATS, RAW_SUFFIXES, SUFFIXES
 from ccsr.options import UpscaleOptions
 
 JOURNAL_NAME = ".ccsr-journal.sqlite"
@@ -14,7 +14,7 @@ JOURNAL_NAME = ".ccsr-journal.sqlite"
 SIDECARS = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 """Files that a file manager leaves beside pictures without being asked; all else in a folder is meant."""
 
-_ONLY_READ = (SUFFIXES | {".heic", ".heif", ".jxl", ".jp2", ".dng"}) - set(FORMATS)
+_ONLY_READ = (SUFFIXES | RAW_SUFFIXES | {".jxl", ".jp2"}) - set(FORMATS)
 
 
 @dataclass(frozen=True)
