@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ccsr.errors import OptionError
-from ccsr.images import FORMATS, SUFFIXES
+from ccsr.images import FORMATS, RAW_SUFFIXES, SUFFIXES
 from ccsr.options import UpscaleOptions
 
 JOURNAL_NAME = ".ccsr-journal.sqlite"
 _LISTED = 20
 """Clashes of names that one message tells at most."""
 
-_ONLY_READ = (SUFFIXES | {".heic", ".heif", ".jxl", ".jp2", ".dng"}) - set(FORMATS)
+_ONLY_READ = (SUFFIXES | RAW_SUFFIXES | {".jxl", ".jp2"}) - set(FORMATS)
 
 
 @dataclass(frozen=True)
