@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ccsr.errors import ImageError, NotAPictureError
+from ccsr.errors import NotAPictureError
 from ccsr.images.picture import Header
 
 MAX_PIXELS = 2**28
