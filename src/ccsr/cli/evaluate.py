@@ -31,6 +31,7 @@ def parser() -> Parser:
     )
     made.add_argument("folders", nargs="*", metavar="SR", help="a folder of results; with --run, of inputs")
     made.add_argument("--gt", metavar="FOLDER", help="the ground truth, paired by name")
+    made.add_argument("--lq", metavar="FOLDER", help="the inputs, for the metric consistency, which needs no --gt")
     made.add_argument("--run", metavar="MODEL", help="upscale with this model, then score")
     made.add_argument("-o", "--output", metavar="FOLDER", help="keep the results of --run here; it goes on if stopped")
     made.add_argument(
@@ -41,7 +42,9 @@ def parser() -> Parser:
     )
     made.values["--preset"] = _PRESETS
     made.add_argument("--metrics", metavar="NAME,...", help="these instead of the preset's; all for every one there is")
-    made.add_argument("--maps", metavar="FOLDER", help="write a stability map of each picture here")
+    made.add_argument(
+        "--maps", metavar="FOLDER", help="write maps here: where runs of a picture differ, and where its input does"
+    )
     for flags, text in {
         ("--skip-missing",): "leave out pictures without a partner, and count them",
         ("--json",): "one object on stdout, with every score of every picture",
@@ -62,7 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.preset not in PROTOCOLS:
         raise OptionError(f"--preset is {arguments.preset!r}", hint=f"choose from {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[arguments.preset]
-    metrics = chosen_metrics(protocol, arguments.metrics)
+    is_blind = bool(arguments.lq and not arguments.gt and not arguments.run)
+    metrics = chosen_metrics(protocol, arguments.metrics or ("consistency" if is_blind else None))
     folders = [Path(folder) for folder in arguments.folders]
     typed = given(arguments, UpscaleOptions)
     if not arguments.run and typed:
@@ -73,20 +77,24 @@ def run(arguments: argparse.Namespace) -> int:
             hint="ccsr evaluate --run nano realsr/" if arguments.run else "ccsr evaluate results/ --gt test_HR/",
         )
     truths = Path(arguments.gt) if arguments.gt else None
+    if arguments.run and arguments.lq:
+        raise OptionError("--lq and --run both name the inputs", hint="leave out --lq")
     if arguments.run and truths is None:
         found = find_test_set(folders[0])
         folders, truths = [found.lq], found.gt
-    if truths is None:
-        raise OptionError("no ground truth is given", hint="add --gt FOLDER")
-    if not truths.is_dir():
+    if truths is None and not is_blind:
+        raise OptionError("no ground truth is given", hint="add --gt FOLDER, or --lq FOLDER for consistency alone")
+    if truths is not None and not truths.is_dir():
         raise OptionError("is not a folder", path=truths)
 
     def on_progress(done: int, total: int) -> None:
         if not arguments.quiet and (done == total or done % 10 == 0):
             terminal.say(f"scored {done} of {total} pictures")
 
+    inputs = Path(arguments.lq) if arguments.lq else None
     with TemporaryDirectory() as temporary:
         if arguments.run:
+            inputs = folders[0]
             output = Path(arguments.output or temporary)
             _upscale(folders[0], arguments.run, output, typed, quiet=arguments.quiet)
             folders = [output]
@@ -95,6 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
             truths,
             protocol,
             metrics,
+            inputs=inputs,
             skip_missing=arguments.skip_missing,
             maps=Path(arguments.maps) if arguments.maps else None,
             on_progress=on_progress,
