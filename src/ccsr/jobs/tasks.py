@@ -18,6 +18,7 @@ from ccsr.jobs.records import Job, Maps, PlannedResult, Task, as_ours
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan, make_plan, output_size, resolve_machine
 from ccsr.stability.maps import map_paths
+from ccsr.weights.manifest import file_sha256
 
 
 def prepare(job: Job, options: UpscaleOptions) -> list[Task]:
@@ -43,10 +44,11 @@ def prepare(job: Job, options: UpscaleOptions) -> list[Task]:
         written += [(path, n.source.path) for n in named if n.stem for path in map_paths(n.stem)]
     check_names(written, (source.path for source in sources))
     resolve_machine(options)
+    facts = {"mask": _hash_of_picture(Path(options.mask))} if options.mask else {}
     with ExitStack() as stack:
         journals = Journals(stack)
         plans: dict[tuple[int, int], Plan] = {}
-        return [task for n in named for task in _tasks(n, job, options, journals, plans)]
+        return [task for n in named for task in _tasks(n, job, options, facts, journals, plans)]
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,16 @@ class _Named:
         return cls(source, header, outputs, folder, naming.map_stem(source))
 
 
+def _hash_of_picture(path: Path) -> str:
+    """What a result is told apart by that hangs on this picture too.
+
+    Raises:
+        ImageError: it is none that can be read.
+    """
+    images.read_header(path)
+    return file_sha256(path)
+
+
 def _status(path: Path) -> os.stat_result:
     try:
         return path.stat()
@@ -93,6 +105,7 @@ def _tasks(
     named: _Named,
     job: Job,
     options: UpscaleOptions,
+    facts: dict[str, str],
     journals: Journals,
     plans: dict[tuple[int, int], Plan],
 ) -> Iterator[Task]:
@@ -110,7 +123,7 @@ def _tasks(
         return
     decided = {name: getattr(plan, name) for name in _BYTES_DEPEND_ON}
     for sample, output in enumerate(named.outputs):
-        digest = options.digest(**decided, sample=sample)
+        digest = options.digest(**facts, **decided, sample=sample)
         fingerprint = Fingerprint(path, status.st_size, status.st_mtime_ns, digest, job.model.sha256)
         is_last = options.stability_map and sample == len(named.outputs) - 1
         maps = Maps(named.outputs, named.stem) if is_last and named.stem else None
