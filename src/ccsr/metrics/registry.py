@@ -42,6 +42,8 @@ class Metric:
     of_input: bool = False
     """Compares with the low-quality input, both whole, instead of the ground truth."""
     digits: int = 4
+    files: tuple[str, ...] = ()
+    """Weights that a person has to bring."""
 
     @property
     def is_learned(self) -> bool:
@@ -70,8 +72,9 @@ def _foreign(
     name: str, title: str, direction: Literal["higher", "lower"], top: float, source: str, model: LibraryMetric
 ) -> Metric:
     return Metric(
-        name, title, direction, model.needs_gt, (0.0, top), source, model.library, model.load, of_set=model.of_set
-    )
+        name, title, direction, model.needs_gt, (0.0, top), source, model.library, model.load, of_set=model.of_set,
+        files=model.files,
+    )  # fmt: skip
 
 
 _INF = float("inf")
