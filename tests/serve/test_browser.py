@@ -232,7 +232,7 @@ def test_several_samples_a_map_and_a_broken_file(page: Any, photos: dict[str, Pa
     thumbs = page.locator("#strip .thumb")
     assert thumbs.nth(1).get_attribute("aria-label") == "notes.heic, failed"
     thumbs.nth(1).click()
-    assert page.locator("#failure").inner_text().startswith("notes.heic: HEIC pictures are not read (convert it")
+    assert page.locator("#failure").inner_text().startswith("notes.heic: cannot be read: ")
     thumbs.nth(2).click()
     # No browser shows TIFF: the server's copy is shown.
     until(page, "document.querySelector('#before').naturalWidth === 60")

@@ -1,6 +1,8 @@
 """The three steps of a result: read, compute, write. Any thread may take one; none touches a journal or a listener."""
 
 import dataclasses
+import hashlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ import numpy as np
 
 from ccsr import images
 from ccsr.errors import ImageError, OptionError
-from ccsr.images import buffers
+from ccsr.images import buffers, stripes
 from ccsr.images.resample import enlarge
 from ccsr.jobs.claims import ClaimedTask
 from ccsr.jobs.journal import Fingerprint
@@ -20,12 +22,14 @@ from ccsr.jobs.records import Job, Record, Task, as_ours, make_record
 from ccsr.log import get_logger
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan
+from ccsr.version import __version__
 
 if TYPE_CHECKING:
     from ccsr.pipeline import Upscaled
 
 log = get_logger(__name__)
 
+MM_PER_INCH = 25.4
 OnProgress = Callable[[Task, int, int, str], None]
 """Called with the task at work, done, total, and the name of the stage."""
 
@@ -40,8 +44,9 @@ class Upscaler(Protocol):
         plan: Plan,
         sample: int = 0,
         on_progress: Callable[[int, int, str], None] | None = None,
+        mask: np.ndarray | None = None,
     ) -> "Upscaled":
-        """One result of a picture, both (H, W, 3) float32 in 0..1."""
+        """One result of a picture, both (H, W, 3) float32 in 0..1; a mask is (h, w), of any size."""
         ...
 
     def upscale_batch(
@@ -50,6 +55,7 @@ class Upscaler(Protocol):
         options: UpscaleOptions,
         plan: Plan,
         on_progress: Callable[[int, int, str], None] | None = None,
+        mask: np.ndarray | None = None,
     ) -> "list[Upscaled]":
         """One result for each (picture, sample); pictures of one size."""
         ...
@@ -62,6 +68,10 @@ class Steps:
         self._job, self._options, self._pipeline_factory = job, options, pipeline_factory
         self._pipeline: Upscaler | None = None
         self._picture: tuple[Path, images.Picture] | None = None
+        self.kept: dict[Path, Path] = {}
+        """By result that is not in its place yet, where its stripes are kept."""
+        self._masked: dict[str, np.ndarray] = {}
+        """What the pipeline is given beside the pictures."""
 
     def load_pipeline(self, plan: Plan) -> None:
         """Make the pipeline, unless that was done.
@@ -74,6 +84,10 @@ class Steps:
 
             # Sums over threads are grouped by their number, so a result's last bits depend on it.
             torch.set_num_threads(plan.threads)
+            if self._options.mask:
+                from ccsr.pipeline.inputs import as_mask
+
+                self._masked = {"mask": as_mask(self._options.mask)}
             self._pipeline = self._pipeline_factory()
 
     def read(self, batch: Sequence[ClaimedTask]) -> None:
@@ -123,10 +137,10 @@ class Steps:
         told = listener if plan.lanes == 1 else None
         items = [(claimed.picture.rgb, claimed.task.sample) for claimed in batch if claimed.picture]
         try:
-            with _working_files(batch[0]):
+            with _working_files(batch[0]), stripes.keeping(self._kept(batch)):
                 if len(items) == 1:
-                    return [self._pipeline.upscale(items[0][0], self._options, plan, items[0][1], told)]
-                return list(self._pipeline.upscale_batch(items, self._options, plan, told))
+                    return [self._pipeline.upscale(items[0][0], self._options, plan, items[0][1], told, **self._masked)]
+                return list(self._pipeline.upscale_batch(items, self._options, plan, told, **self._masked))
         except OptionError:
             # Names, sizes and numbers have been checked: what the pipeline refuses now, it refuses for all pictures.
             raise
@@ -147,6 +161,27 @@ class Steps:
             return make_record(self._job, self._options, claimed.task, "failed", error=as_ours(error, claimed.path))
         finally:
             claimed.picture = None
+            if kept := self.kept.pop(claimed.planned.output, None):
+                shutil.rmtree(kept, ignore_errors=True)
+
+    def _kept(self, batch: Sequence[ClaimedTask]) -> Path | None:
+        """Where finished stripes of a large picture lie until its result does; None for small ones, and for those that
+        are computed together."""
+        planned = batch[0].planned
+        if len(batch) > 1 or not planned.plan.disk_bytes or planned.plan.device != "cpu":
+            return None
+        result, made_from = planned.output, planned.fingerprint
+        name = result.relative_to(planned.folder) if planned.folder else result.name
+        ours = [
+            _short_hash(name),
+            _short_hash(made_from.options, made_from.model_sha256, made_from.sha256, __version__),
+        ]
+        folder = _beside(batch[0]) / f".{'-'.join(ours)}.ccsr-kept"
+        for left in folder.parent.glob(f".{ours[0]}-*.ccsr-kept"):
+            if left != folder:  # of this result, but otherwise made
+                shutil.rmtree(left, ignore_errors=True)
+        self.kept[result] = folder
+        return folder
 
     def _save(self, claimed: ClaimedTask, upscaled: Any) -> Record:
         planned, picture = claimed.planned, claimed.picture
@@ -161,24 +196,37 @@ class Steps:
         for t, estimate in zip(upscaled.timesteps, upscaled.intermediates, strict=False):
             images.save(dataclasses.replace(picture, rgb=estimate, alpha=None), intermediate(output, t), **writing)
         # Last, so that a result in its place means that all of its files are.
-        result = dataclasses.replace(picture, rgb=upscaled.sr, alpha=alpha)
+        density = picture.density
+        if dpi := self._options.dots_per_inch:
+            density = (dpi / MM_PER_INCH, dpi / MM_PER_INCH)
+        result = dataclasses.replace(picture, rgb=upscaled.sr, alpha=alpha, density=density)
         left_out = images.save(result, output, quality=self._options.quality, **writing)
+        changes = _changes(planned.fingerprint)
         return make_record(
             self._job, self._options, claimed.task, "done",
             seconds={"load": claimed.load, **upscaled.seconds, "save": time.perf_counter() - begin},
-            warnings=[*picture.warnings, *upscaled.warnings, *left_out, *_changes(planned.fingerprint)],
-            plan=upscaled.plan,
+            warnings=[*picture.warnings, *upscaled.warnings, *left_out, *changes],
+            plan=upscaled.plan, consistency=upscaled.consistency.as_json() if upscaled.consistency else None,
+            input_sha256=None if changes else planned.fingerprint.sha256,
         )  # fmt: skip
 
 
 @contextmanager
 def _working_files(claimed: ClaimedTask) -> Iterator[None]:
     """Inside, working files lie where the result will, or in the nearest folder above that is there."""
+    with buffers.beside(_beside(claimed)):
+        yield
+
+
+def _beside(claimed: ClaimedTask) -> Path:
     folder = claimed.planned.folder or claimed.planned.output.parent
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
-    with buffers.beside(folder):
-        yield
+    return folder
+
+
+def _short_hash(*parts: object) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _changes(fingerprint: Fingerprint) -> list[str]:

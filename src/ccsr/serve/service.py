@@ -16,6 +16,7 @@ from ccsr.options import UpscaleOptions
 from ccsr.plan import resolve_machine
 from ccsr.serve.errors import Problem, with_client_name
 from ccsr.serve.eta import Estimator
+from ccsr.serve.mask import masked
 from ccsr.serve.models import ServedModels
 from ccsr.serve.queue import ActiveJob, JobQueue
 from ccsr.serve.responses import JobResponse
@@ -104,7 +105,8 @@ class Service:
             except CCSRError:
                 pass  # one broken picture does not stop the others
         request = runner_job(folder, inputs, self.models.by_name[options.model])
-        tasks = runner.prepare(request, on_device(options, self.devices[0], limits))
+        chosen = masked(on_device(options, self.devices[0], limits), folder, limits)
+        tasks = runner.prepare(request, chosen).tasks
         if all(task.error for task in tasks):
             raise next(with_client_name(task.error, names) for task in tasks if task.error)
         for task in tasks:

@@ -21,6 +21,7 @@ from ccsr.options import UpscaleOptions
 from ccsr.plan import resolve_machine
 from ccsr.serve.errors import with_client_name
 from ccsr.serve.eta import Estimator
+from ccsr.serve.mask import masked
 from ccsr.serve.models import ServedModels
 from ccsr.serve.queue import ActiveJob, JobQueue
 from ccsr.serve.settings import ServeSettings
@@ -97,7 +98,8 @@ class Worker(threading.Thread):
         begin = time.monotonic()
 
         try:
-            tasks = runner.prepare(request, options)
+            options = masked(options, folder, self._settings)
+            tasks = runner.prepare(request, options).tasks
             if due := next((task.due for task in tasks if task.due), None):
                 self._estimator.expect(due.plan)
             deadline = begin + self._settings.job_seconds
