@@ -86,7 +86,7 @@ def test_samples_and_their_stability_map(start: Start, tmp_path: Path) -> None:
     std = np.std(results, axis=0).mean(axis=2)
     stability = told["inputs"][0]["stability"]
     assert stability["mean"] == pytest.approx(std.mean(), rel=1e-5)
-    assert stability["scale"] == pytest.approx(np.percentile(std, 99.5), rel=1e-5)
+    assert stability["scale"] == 0.05  # of all pictures, so that their maps compare
     overlay = Image.open(io.BytesIO(serving.client.get(told["inputs"][0]["links"]["stability"]).content))
     assert (overlay.mode, overlay.size) == ("RGBA", (48, 32))
     alpha = np.asarray(overlay)[..., 3].astype(float)
@@ -243,7 +243,7 @@ def test_options_models_health(start: Start, tiny: str) -> None:
     ]  # fmt: skip
     health = client.get("/healthz").json()
     assert (health["status"], health["queue"], health["waiting"], health["devices"]) == ("ok", 3, 0, ["cpu"])
-    assert health["limits"]["max_megabytes"] == 64
+    assert health["limits"]["max_megabytes"] == 256
 
 
 def test_the_page_asks_nobody_else(start: Start) -> None:

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DCon
 from torch import Tensor
 
 from ccsr.errors import OptionError
+from ccsr.images.buffers import hearing
 from ccsr.method import Networks, Restorer, Settings
 from ccsr.method.compat import COMPAT
 from ccsr.method.noise import NoiseSource
@@ -26,7 +27,7 @@ from ccsr.pipeline.inputs import as_pictures
 from ccsr.pipeline.lock import ReadWriteLock
 from ccsr.pipeline.outputs import OUTPUT_TYPES, CCSROutput, Upscaled, as_output
 from ccsr.pipeline.placement import placed
-from ccsr.pipeline.progress import Clock, Progress, progress_of
+from ccsr.pipeline.progress import Clock, Progress, Teller, progress_of
 from ccsr.pipeline.retry import with_retry
 from ccsr.pipeline.tiles import tile_settings
 from ccsr.plan import Plan, batches, least_side, make_plan
@@ -188,8 +189,8 @@ class CCSRPipeline(DiffusionPipeline):
     ) -> list[Upscaled]:
         """One result for each (picture, sample), at the plan's size.
 
-        `on_progress` is called as (done, total, part) while the networks run; what it raises stops the work. A result
-        that fails is tried once more: see `with_retry`.
+        `on_progress` is called as (done, total, part) while the networks run, and between the bands of a large
+        picture; what it raises stops the work. A result that fails is tried once more: see `with_retry`.
 
         Raises:
             ModelOutputError: a result is not finite in fp32 either.
@@ -197,8 +198,9 @@ class CCSRPipeline(DiffusionPipeline):
         """
 
         def attempt(batch: Batch, plan: Plan) -> list[Upscaled]:
-            with placed((self.unet, self.controlnet, self.vae), plan, self._lock):
-                return self._run(batch, options, plan, on_progress, on_step_end)
+            teller = Teller(on_progress)
+            with placed((self.unet, self.controlnet, self.vae), plan, self._lock), hearing(teller.alive):
+                return self._run(batch, options, plan, teller, on_step_end)
 
         return with_retry(attempt, batch, plan)
 
@@ -208,7 +210,7 @@ class CCSRPipeline(DiffusionPipeline):
         batch: Batch,
         options: UpscaleOptions,
         plan: Plan,
-        on_progress: Progress | None,
+        teller: Teller,
         on_step_end: OnStepEnd | None,
     ) -> list[Upscaled]:
         """Preprocess, encode, sample, decode, postprocess."""
@@ -224,7 +226,7 @@ class CCSRPipeline(DiffusionPipeline):
             if on_step_end:
                 on_step_end(self, step.index, step.t, {"latents": step.z_t, "x0": step.x0})
 
-        with progress_of(restorer, lq_up, self.description.flops_per_pixel, on_progress):
+        with progress_of(restorer, lq_up, self.description.flops_per_pixel, teller):
             encoded = restorer.encode(lq_up, draw)
             clock.lap("encode")
             latent = restorer.sample(encoded, draw, on_step)

@@ -19,12 +19,20 @@ from ccsr.serve.errors import Problem
 from ccsr.serve.events import events_of
 from ccsr.serve.openapi import EVENTS, JOB, ONE_PNG, PICTURE, RESULT, Format, Index, JobId, problems
 from ccsr.serve.queue import ActiveJob
-from ccsr.serve.responses import AcceptedResponse, CancelledResponse, HealthResponse, JobResponse, ModelResponse
+from ccsr.serve.responses import (
+    AcceptedResponse,
+    CancelledResponse,
+    HealthResponse,
+    JobResponse,
+    ModelResponse,
+    PlanRequest,
+    PlanResponse,
+)
 from ccsr.serve.schema import options_schema
 from ccsr.serve.service import Service
 from ccsr.serve.store import FINAL, StoredJob
 from ccsr.serve.uploads import receive
-from ccsr.serve.views import links_of
+from ccsr.serve.views import links_of, photo_plan
 from ccsr.version import __version__
 
 router = APIRouter()
@@ -57,7 +65,7 @@ def _stored(id: str, service: Service) -> StoredJob:
 
 @router.post(
     "/v1/upscale", tags=["work"], summary="One picture in, its enlargement out",
-    response_class=Response, responses={**PICTURE, **problems(408, 413, 415, 422, 429, 500, 503, 504)},
+    response_class=Response, responses={**PICTURE, **problems(408, 413, 415, 422, 429, 500, 503, 504, 507)},
 )  # fmt: skip
 async def upscale(request: Request, service: ServiceDep) -> Response:
     """Waits for the result. For large or many pictures, several samples and progress use `POST /v1/jobs`."""
@@ -66,17 +74,21 @@ async def upscale(request: Request, service: ServiceDep) -> Response:
         await run_in_threadpool(service.store.remove, received.id)
         raise Problem(422, "--samples above 1 gives several pictures (post it to /v1/jobs)")
     active = await run_in_threadpool(service.submit, received.id, received.inputs, received.fields, transient=True)
+    forget = BackgroundTask(service.forget, active.job.id)
     try:
         await _end_of(active, request, service)
-    finally:
-        if active.state != "done":
-            await run_in_threadpool(service.forget, received.id)
-    job = active.snapshot()
-    if job.state != "done":
-        raise Problem(job.status or 500, job.error or job.state)
+        job = active.snapshot()
+        if job.state != "done":
+            raise Problem(job.status or 500, job.error or job.state)
+    except Problem as problem:
+        service.queue.cancel(active.job.id)
+        problem.background = forget  # it may take a moment to stop, for which nobody waits
+        raise
+    except BaseException:
+        await run_in_threadpool(service.forget, active.job.id)
+        raise
     result = job.results[0]
     path = service.store.folder_of(job.id) / str(result.stored)
-    forget = BackgroundTask(service.forget, job.id)
     return FileResponse(path, media_type=downloads.media_type(path), filename=result.name, background=forget)
 
 
@@ -98,7 +110,7 @@ async def _end_of(active: ActiveJob, request: Request, service: Service) -> None
 
 @router.post(
     "/v1/jobs", status_code=202, tags=["work"], summary="Put pictures in line", response_model=AcceptedResponse,
-    responses=problems(408, 413, 415, 422, 429, 500, 503),
+    responses=problems(408, 413, 415, 422, 429, 500, 503, 507),
 )  # fmt: skip
 async def add_job(request: Request, response: Response, service: ServiceDep) -> AcceptedResponse:
     """Repeat the field `file` for several pictures. One that cannot be read fails by itself."""
@@ -132,7 +144,7 @@ async def job_events(id: JobId, service: ServiceDep) -> StreamingResponse:
 
 @router.get(
     "/v1/jobs/{id}/result", tags=["work"], summary="A result, or all of them as a zip",
-    response_class=Response, responses={**RESULT, **problems(404, 409, 413, 415, 422, 500)},
+    response_class=Response, responses={**RESULT, **problems(404, 409, 413, 415, 422, 500, 507)},
 )  # fmt: skip
 async def job_result(
     request: Request,
@@ -172,7 +184,7 @@ async def _converted(request: Request, path: Path, format: str | None, folder: P
 
 @router.get(
     "/v1/jobs/{id}/input", tags=["work"], summary="A picture that came in, upright, as PNG",
-    response_class=Response, responses={**ONE_PNG, **problems(404, 413, 415, 422)},
+    response_class=Response, responses={**ONE_PNG, **problems(404, 413, 415, 422, 507)},
 )  # fmt: skip
 async def job_input(request: Request, id: JobId, service: ServiceDep, index: Index = 0) -> Response:
     """For pages: whatever the format, browsers can show this."""
@@ -221,6 +233,16 @@ def options(service: ServiceDep) -> dict[str, Any]:
     return options_schema(service.settings, list(service.models.by_name), service.models.default)
 
 
+@router.post("/v1/plan", tags=["facts"], summary="What photos would become, before they are sent",
+             response_model=PlanResponse, responses=problems(413, 422))  # fmt: skip
+def plan(asked: PlanRequest, service: ServiceDep) -> PlanResponse:
+    """For each photo: at each scale asked for, and at the largest that fits, the result's size, the estimated time, or
+    why it cannot be. The request itself would be told the same."""
+    sizes = [(photo.width, photo.height) for photo in asked.photos]
+    return PlanResponse(photos=[photo_plan(*told, service.settings) for told in
+                                service.advise(sizes, asked.scales, asked.options)])  # fmt: skip
+
+
 @router.get("/v1/models", tags=["facts"], summary="Models in hand", response_model=list[ModelResponse],
             responses=problems())  # fmt: skip
 def models(service: ServiceDep) -> list[ModelResponse]:
@@ -246,7 +268,15 @@ def health(service: ServiceDep) -> JSONResponse:
     state = service.health()
     limits = {
         name: getattr(settings, name)
-        for name in ("max_megabytes", "max_megapixels", "max_output_megapixels", "max_files", "max_results")
+        for name in (
+            "max_megabytes",
+            "max_megapixels",
+            "max_output_megapixels",
+            "max_files",
+            "max_results",
+            "job_seconds",
+            "keep_hours",
+        )
     }
     facts = {
         "version": __version__,

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ccsr.errors import CCSRError
+from ccsr.errors import CCSRError, DiskFullError
+from ccsr.serve.errors import is_disk_full
 from ccsr.sqlite import migrate, transaction
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -254,8 +255,12 @@ class Store:
                 raise CCSRError(
                     "another server uses this folder", path=self.folder, hint="stop it, or use another --data"
                 ) from error
+            if "full" in str(error):
+                raise DiskFullError("the jobs cannot be kept: the disk is full", hint="make room") from error
             raise CCSRError(f"the jobs cannot be kept: {error}", path=self.folder, hint="try another --data") from error
         except (sqlite3.Error, OSError) as error:
+            if is_disk_full(error):
+                raise DiskFullError("the jobs cannot be kept: the disk is full", hint="make room") from error
             raise CCSRError(f"the jobs cannot be kept: {error}", path=self.folder, hint="try another --data") from error
 
 

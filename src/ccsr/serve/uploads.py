@@ -11,7 +11,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from ccsr.serve.errors import Problem
+from ccsr.serve.errors import Problem, is_disk_full
 from ccsr.serve.service import Service
 from ccsr.serve.store import Input
 
@@ -48,6 +48,8 @@ async def receive(request: Request, service: Service, *, several: bool) -> Recei
     except HTTPException as error:
         status = 413 if "Too many files" in str(error.detail) else 422
         raise Problem(status, f"the form cannot be read: {error.detail}") from error
+    except OSError as error:  # a part that is long lies in a file meanwhile
+        raise Problem.disk_full() if is_disk_full(error) else error from None
     try:
         files, fields = [], {}
         for name, value in form.multi_items():
@@ -78,8 +80,10 @@ def _keep(service: Service, files: list[UploadFile], fields: dict[str, Any]) -> 
             with (folder / input.stored).open("wb") as out:
                 shutil.copyfileobj(file.file, out, 1 << 20)
             inputs.append(input)
-    except BaseException:
+    except BaseException as error:
         service.store.remove(id)
+        if is_disk_full(error):
+            raise Problem.disk_full() from error
         raise
     return Received(id, inputs, fields)
 
