@@ -14,10 +14,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
+from ccsr.images.formats import READABLE
 from ccsr.serve import downloads
 from ccsr.serve.errors import Problem
 from ccsr.serve.events import events_of
-from ccsr.serve.openapi import EVENTS, JOB, ONE_PNG, PICTURE, RESULT, Format, Index, JobId, problems
+from ccsr.serve.openapi import EVENTS, JOB, ONE_PNG, PICTURE, RESULT, ZIP, Format, Index, JobId, problems
 from ccsr.serve.queue import ActiveJob
 from ccsr.serve.responses import (
     AcceptedResponse,
@@ -30,7 +31,7 @@ from ccsr.serve.responses import (
 )
 from ccsr.serve.schema import options_schema
 from ccsr.serve.service import Service
-from ccsr.serve.store import FINAL, StoredJob
+from ccsr.serve.store import FINAL, Result, StoredJob
 from ccsr.serve.uploads import receive
 from ccsr.serve.views import links_of, photo_plan
 from ccsr.version import __version__
@@ -170,9 +171,36 @@ async def job_result(
     if len(ready) == 1 and (index is not None or job.state in FINAL):
         name = str(ready[0].name).rpartition(".")[0] + paths[0].suffix
         return FileResponse(paths[0], media_type=downloads.media_type(paths[0]), filename=name)
-    archive = await run_in_threadpool(downloads.archive, folder, list(zip(ready, paths, strict=True)))
+    return await _zipped(folder, list(zip(ready, paths, strict=True)))
+
+
+async def _zipped(folder: Path, results: list[tuple[Result, Path]]) -> FileResponse:
+    archive = await run_in_threadpool(downloads.archive, folder, results)
     remove = BackgroundTask(archive.unlink, missing_ok=True)
     return FileResponse(archive, media_type="application/zip", filename="ccsr-results.zip", background=remove)
+
+
+@router.get(
+    "/v1/results", tags=["work"], summary="All results of several jobs as one zip",
+    response_class=Response, responses={**ZIP, **problems(404, 409, 413, 415, 422, 500, 507)},
+)  # fmt: skip
+async def all_results(
+    request: Request,
+    service: ServiceDep,
+    id: Annotated[list[str], Query(min_length=1, max_length=1000, description="of the jobs; repeat it")],
+    format: Annotated[Format | None, Query(description="convert what is stored to this format")] = None,
+) -> Response:
+    """What there is of these jobs, in their order; names that are the same are numbered."""
+    jobs = [await run_in_threadpool(_stored, one, service) for one in dict.fromkeys(id)]
+    found = []
+    for job in jobs:
+        folder, quality = service.store.folder_of(job.id), int(service.models.options_from(job.options).quality)
+        for result in job.results:
+            if result.stored:
+                found.append((result, await _converted(request, folder / result.stored, format, folder, quality)))
+    if not found:
+        raise Problem(409, "these jobs have no results")
+    return await _zipped(service.store.folder_of(jobs[0].id), found)
 
 
 async def _converted(request: Request, path: Path, format: str | None, folder: Path, quality: int = 95) -> Path:
@@ -238,9 +266,8 @@ def options(service: ServiceDep) -> dict[str, Any]:
 def plan(asked: PlanRequest, service: ServiceDep) -> PlanResponse:
     """For each photo: at each scale asked for, and at the largest that fits, the result's size, the estimated time, or
     why it cannot be. The request itself would be told the same."""
-    sizes = [(photo.width, photo.height) for photo in asked.photos]
-    return PlanResponse(photos=[photo_plan(*told, service.settings) for told in
-                                service.advise(sizes, asked.scales, asked.options)])  # fmt: skip
+    told = service.advise([(photo.width, photo.height, photo.scales) for photo in asked.photos], asked.options)
+    return PlanResponse(photos=[photo_plan(*one, service.settings) for one in told])
 
 
 @router.get("/v1/models", tags=["facts"], summary="Models in hand", response_model=list[ModelResponse],
@@ -283,5 +310,6 @@ def health(service: ServiceDep) -> JSONResponse:
         "limits": limits,
         "needs_token": settings.token is not None,
         "local": settings.is_local,
+        "reads": READABLE,
     }
     return JSONResponse({**state, **facts}, 200 if state["status"] == "ok" else 503)

@@ -76,6 +76,7 @@ ONE_PNG: Responses = {200: {"description": "PNG", "content": {"image/png": _BINA
 RESULT: Responses = {
     200: {"description": "the picture, or the zip", "content": {**_PICTURES, "application/zip": _BINARY}}
 }
+ZIP: Responses = {200: {"description": "the zip", "content": {"application/zip": _BINARY}}}
 JOB: Responses = {200: {"content": {"application/json": {"example": _EXAMPLE_JOB.model_dump()}}}}
 EVENTS: Responses = {
     200: {

@@ -111,20 +111,21 @@ class HealthResponse(_Model):
     limits: dict[str, float]
     needs_token: bool
     local: bool = Field(description="whether only this machine can reach it")
+    reads: str = Field(description="the formats of pictures that it takes, in words")
 
 
 class PhotoSize(_Model):
-    """Width and height of a photo, in pixels, as it is seen."""
+    """Width and height of a photo, in pixels, as it is seen, and the scales to plan for it."""
 
     width: int = Field(ge=1, le=1_000_000)
     height: int = Field(ge=1, le=1_000_000)
+    scales: list[int | float | str] = Field(default=[2, 4], max_length=20, description="1 to 8, or fractions as text")
 
 
 class PlanRequest(_Model):
     """Photos that are not sent yet."""
 
     photos: list[PhotoSize] = Field(min_length=1, max_length=200)
-    scales: list[int | float | str] = Field(default=[2, 4], max_length=20, description="1 to 8, or fractions as text")
     options: dict[str, str] = Field(default={}, description="the form's other fields; its sizes are left out")
 
 

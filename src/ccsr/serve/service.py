@@ -104,22 +104,21 @@ class Service:
             raise next(with_client_name(task.error, names) for task in tasks if task.error)
         return sum(task.due.plan.flops for task in tasks if task.due)
 
-    def advise(
-        self, sizes: Sequence[tuple[int, int]], scales: Sequence[Any], fields: Mapping[str, Any]
-    ) -> list[Advice]:
-        """For each photo of (width, height): its choices at these scales, and the largest one.
+    def advise(self, photos: Sequence[tuple[int, int, Sequence[Any]]], fields: Mapping[str, Any]) -> list[Advice]:
+        """For each photo of (width, height, scales): its choices at these scales, and the largest one.
 
         Raises:
             OptionError: a bad option or scale.
         """
         known = {name: value for name, value in fields.items() if name not in SIZES}
-        asked = [self.models.options_from({**known, "scale": scale}).scale for scale in scales]
         options = on_device(self.models.options_from(known), self.devices[0], self.settings)
         adviser = Adviser(options, self.models.by_name[options.model], self.settings, self._estimator)
-        return [
-            (width, height, [adviser.choice(width, height, scale) for scale in asked], adviser.largest(width, height))
-            for width, height in sizes
-        ]
+        told = []
+        for width, height, scales in photos:
+            asked = [UpscaleOptions.from_mapping({"scale": scale}).scale for scale in scales]
+            choices = [adviser.choice(width, height, scale) for scale in asked]
+            told.append((width, height, choices, adviser.largest(width, height)))
+        return told
 
     def full(self) -> Problem:
         """The response while the queue is full."""

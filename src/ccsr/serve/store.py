@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -262,20 +262,3 @@ class Store:
             if is_disk_full(error):
                 raise DiskFullError("the jobs cannot be kept: the disk is full", hint="make room") from error
             raise CCSRError(f"the jobs cannot be kept: {error}", path=self.folder, hint="try another --data") from error
-
-
-def names_for(results: Iterable[Result]) -> dict[int, str]:
-    """A name for each result in one folder or archive: the download name, numbered where two are the same."""
-    taken: set[str] = set()
-    names = {}
-    for result in results:
-        if result.name is None:
-            continue
-        stem, dot, suffix = result.name.rpartition(".")
-        name, count = result.name, 1
-        while name.lower() in taken:
-            count += 1
-            name = f"{stem}-{count}{dot}{suffix}"
-        taken.add(name.lower())
-        names[result.number] = name
-    return names
