@@ -61,13 +61,14 @@ class Serving:
 
 
 @contextmanager
-def listening_at(service: Service) -> Iterator[str]:
+def listening_at(service: Service, port: int = 0) -> Iterator[str]:
     """A server on a real port, in a thread of this process."""
     config = configured(create_app(service), service.settings)
     config.timeout_graceful_shutdown = 1
     server = uvicorn.Server(config)
     with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
         listening.listen()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()

@@ -1,6 +1,6 @@
 // The page: photos in, one button, results out. What it does goes through the same API as everybody's programs.
 
-import { blob, Failure, json, onConnection, onTokenNeeded } from "./api.js";
+import { blob, Failure, json, onConnection, onTokenNeeded, patiently } from "./api.js";
 import { end, Line, take } from "./line.js";
 import { Options } from "./options.js";
 import { have, inputOf, look, photoOf, shrink, trouble } from "./photos.js";
@@ -201,7 +201,7 @@ async function resume(ids) {
   photos = [];
   for (const id of ids) {
     try {
-      const job = await json(`/v1/jobs/${id}`);
+      const job = await patiently(() => json(`/v1/jobs/${id}`));
       const taken = job.inputs.map((input) => Object.assign(photoOf(input.name), {
         job: id, input: input.index, from: { job: id, input: input.index }, asked: job.options, state: "waiting", fresh: true,
       }));
@@ -274,7 +274,7 @@ let planning = 0;        // counts, so that the last question's answer stays
 async function plan() {
   const turn = ++planning;
   try {
-    await sizes.plan(photos, options.values());
+    if (!(await sizes.plan(photos, options.values()))) setTimeout(() => { if (turn === planning) plan(); }, 2000);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     // Options that make no sense are said when the button is pressed.
@@ -328,7 +328,7 @@ function drawAct() {
   $("save").classList.toggle("primary", !wanted.length);
   $("save").disabled = !selected?.results.length;
   $("save-all").hidden = results < 2;
-  $("save-all").textContent = `Download all ${results} (zip)`;
+  $("save-all").textContent = `Download all (${results})`;
   if (busy) drawProgress();
 }
 
@@ -385,10 +385,13 @@ function warn(words) {
   }
 }
 
+let fading;
 function undoable(words, undo) {
   $("toast-words").textContent = words;
   $("toast").hidden = false;
   $("undo").onclick = () => { $("toast").hidden = true; undo(); };
+  clearTimeout(fading);
+  fading = setTimeout(() => { if (document.activeElement !== $("undo")) $("toast").hidden = true; }, 20_000);
 }
 
 // -- wiring ----------------------------------------------------------------------------------------------------------
@@ -446,7 +449,7 @@ async function main() {
     $("loading").hidden = false;
     $("hero").hidden = true;
   }
-  const health = await json("/healthz");
+  const health = await patiently(() => json("/healthz"));
   limits = { ...health.limits, heic: /HEIC/.test(health.reads) };
   $("private").hidden = !health.local;
   schema = await json("/v1/options");

@@ -47,7 +47,7 @@ export class Sizes {
     row.insertBefore(made("span", { className: "times", textContent: "×", ariaHidden: "true" }), detail);
   }
 
-  // Asks the server what the photos would become. `options` are the other options.
+  // Asks the server what the photos would become, and says whether it told times, too. `options` are the other options.
   async plan(photos, options) {
     const sized = photos.filter((photo) => photo.width);
     const asked = [...new Map(sized.map((photo) => [`${photo.width} ${photo.height}`, photo])).values()];
@@ -63,6 +63,8 @@ export class Sizes {
       });
     }
     for (const photo of sized) photo.plan = told.get(`${photo.width} ${photo.height}`);
+    // A server that has just started does not know yet how fast it is.
+    return [...told.values()].every(({ most }) => most.problem || most.seconds !== null);
   }
 
   scaleOf(id, photo) {
@@ -107,8 +109,8 @@ export class Sizes {
       row.classList.toggle("unfit", none);
       if (!own) detail.textContent = "";
       else if (own.problem) detail.textContent = own.problem.replace(/ \([^()]*\)$/, "");
-      else if (id === "print" && own.scale === 1) detail.textContent = `${own.width} × ${own.height} are enough already`;
-      else detail.textContent = `${own.width} × ${own.height}${id === "most" ? `, ${times(own.scale)}` : ""}`;
+      else if (id === "print" && own.scale === 1) detail.textContent = "large enough already";
+      else detail.textContent = `${own.width} × ${own.height}`;
     }
     this.field.disabled = disabled;
   }
