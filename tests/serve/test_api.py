@@ -286,7 +286,7 @@ def test_options_that_exclude_each_other_are_in_the_schema(start: Start) -> None
 
 @pytest.mark.parametrize("where", ["starlette", "store"])
 def test_a_full_disk_is_told(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    serving = start()
+    serving, photo = start(), picture(tmp_path)
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def fails(*_: object, **__: object) -> None:
@@ -294,7 +294,7 @@ def test_a_full_disk_is_told(start: Start, tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(*((shutil, "copyfileobj") if where == "starlette" else (Path, "mkdir")), fails)
     for address in ("/v1/jobs", "/v1/upscale"):
-        told = problem(serving.client.post(address, files={"file": picture(tmp_path)}), 507)
+        told = problem(serving.client.post(address, files={"file": photo}), 507)
         assert "disk is full" in told
         assert str(tmp_path) not in told
 

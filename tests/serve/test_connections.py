@@ -81,13 +81,14 @@ def test_a_body_that_trickles_is_ended(serving: Callable[..., int]) -> None:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(
             b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer secret\r\n"
-            b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000\r\n\r\n--x"
+            b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000\r\n\r\n"
+            b'--x\r\nContent-Disposition: form-data; name="scale"\r\n\r\n'
         )
         answer = b""
         connection.settimeout(0.2)
         while b"}" not in answer:
             try:
-                connection.sendall(b"\r")
+                connection.sendall(b"2")
                 answer += connection.recv(2000)
             except TimeoutError:
                 continue
