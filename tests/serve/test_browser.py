@@ -103,7 +103,7 @@ def page(opened: Callable[..., Any], address: str) -> Any:
 def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("photos")
     made = {
-        "cat.png": (skimage.data.chelsea(), (240, 160)),
+        "cat.png": (skimage.data.chelsea(), (120, 80)),
         "coffee.jpg": (skimage.data.coffee(), (90, 60)),
         "large.png": (skimage.data.astronaut(), (420, 420)),
         "phone.jpg": (skimage.data.coffee(), (4000, 3000)),
@@ -172,11 +172,11 @@ def test_a_photo_from_choosing_to_the_right_bytes(page: Any, address: str, photo
     page.set_input_files("#files", photos["cat.png"])
     page.get_by_role("button", name="Upscale photo").wait_for()
     until(page, "document.querySelector('#summary').textContent.includes('about')")
-    assert page.locator("#facts").inner_text() == "240 × 160"
+    assert page.locator("#facts").inner_text() == "120 × 80"
     page.locator("#other-size").fill("3")
     page.locator("#option-steps").fill("2")
     until(page, "document.querySelector('#summary').textContent.includes('at 3×')")
-    assert re.fullmatch(r"0\.0 MP → 0\.3 MP at 3×, about .+", page.locator("#summary").inner_text())
+    assert re.fullmatch(r"0\.0 MP → 0\.1 MP at 3×, about .+", page.locator("#summary").inner_text())
     assert page.locator("#line").inner_text() == "ccsr upscale cat.png --scale 3 --steps 2"
     page.evaluate(
         """() => {
@@ -192,7 +192,7 @@ def test_a_photo_from_choosing_to_the_right_bytes(page: Any, address: str, photo
     assert any(0 < value < 1 for value in values), values
     assert values == sorted(values)
     assert any(re.fullmatch(r"\d+ % · about .* left", words) for _, words in seen), seen
-    assert page.locator("#facts").inner_text().startswith("240 × 160 → 720 × 480")
+    assert page.locator("#facts").inner_text().startswith("120 × 80 → 360 × 240")
 
     with page.expect_download() as waiting:
         page.locator("#save").click()
@@ -215,7 +215,7 @@ def test_a_photo_from_choosing_to_the_right_bytes(page: Any, address: str, photo
     assert page.locator("#go").inner_text() == "Upscale again"
     page.reload()
     finish(page)
-    assert page.locator("#facts").inner_text().startswith("240 × 160 → 720 × 480")
+    assert page.locator("#facts").inner_text().startswith("120 × 80 → 360 × 240")
     assert page.locator("#option-steps").input_value() == "2"
     assert page.locator("#other-size").input_value() == "3"
     assert page.locator("#line").inner_text() == "ccsr upscale cat.png --scale 3 --steps 2"
@@ -242,9 +242,9 @@ def test_a_phone_photo_gets_a_size_that_fits(page: Any, photos: dict[str, Path])
 
 def test_sizes_that_do_not_fit_say_why(opened: Callable[..., Any], serving: Callable[..., Any],
                                        photos: dict[str, Path]) -> None:  # fmt: skip
-    page = opened(serving(max_output_megapixels=0.3))
+    page = opened(serving(max_output_megapixels=0.1))
     page.set_input_files("#files", photos["cat.png"])
-    until(page, "document.querySelector('#size-4').textContent === 'the result has 0.6 megapixels, the limit is 0.3'")
+    until(page, "document.querySelector('#size-4').textContent === 'the result has 0.2 megapixels, the limit is 0.1'")
     assert page.locator("#sizes input[value='4']").is_disabled()
     assert page.locator("#sizes input[value='2']").is_checked()
     # Beside a small photo the choice is there, and the large one is made as large as fits.
@@ -254,7 +254,7 @@ def test_sizes_that_do_not_fit_say_why(opened: Callable[..., Any], serving: Call
     assert "1 of 2 would be too large and are made as large as fits." in page.locator("#summary").inner_text()
     upscale(page)
     page.locator("#strip .thumb").nth(0).click()
-    until(page, "document.querySelector('#facts').textContent === '240 × 160 → 670 × 446'")
+    until(page, "document.querySelector('#facts').textContent === '120 × 80 → 386 × 258'")
     page.locator("#strip .thumb").nth(1).click()
     until(page, "document.querySelector('#facts').textContent === '90 × 60 → 360 × 240'")
 

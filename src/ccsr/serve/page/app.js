@@ -136,9 +136,8 @@ function ended(line) {
   say(cancelled ? "Cancelled" : `Done: ${done.length} of ${some.length}`);
   address();
   draw();
-  if (!done.length) return ["go", "save"].map($).find((one) => one.checkVisibility())?.focus({ preventScroll: true });
-  if (!done.includes(selected)) choose(done[0]);
-  $("save").focus({ preventScroll: true });
+  if (done.length && !done.includes(selected)) choose(done[0]);
+  focusNext(done.length ? ["save"] : ["go", "save"]);
 }
 
 function cancel() {
@@ -298,9 +297,15 @@ function draw() {
     drawLine();
   }
   drawAct();
-  if (focused !== document.body && (!focused?.isConnected || !focused.checkVisibility() || focused.disabled)) {
-    ["cancel", "save", "go", "choose"].map($).find((one) => one.checkVisibility() && !one.disabled)?.focus({ preventScroll: true });
-  }
+  const isGone = !focused?.isConnected || !focused.checkVisibility() || focused.disabled;
+  if (focused !== document.body && isGone) focusNext(["cancel", "save", "go", "choose"]);
+}
+
+// The focus never falls to nothing: the first of these that is there has it, or the photo that is looked at.
+function focusNext(ids) {
+  const next = ids.map($).find((one) => one.checkVisibility() && !one.disabled);
+  if (next) next.focus({ preventScroll: true });
+  else if (selected) strip.focus(selected);
 }
 
 function show() {
