@@ -141,6 +141,7 @@ function ended(line) {
 }
 
 function cancel() {
+  if (line.cancelling) return;
   line.cancel();
   say("Cancelling");
   drawAct();
@@ -162,6 +163,7 @@ function visit(others, hash = "/") {
   enter(history.pushState, hash);
   photos = others;
   selected = photos[0] ?? null;
+  $("toast").hidden = true;
   warn("");
   draw();
 }
@@ -339,7 +341,7 @@ function drawAct() {
 
 function drawProgress() {
   const { share, left, position, photos: all, open } = line;
-  $("cancel").disabled = line.cancelling;
+  $("cancel").setAttribute("aria-disabled", String(line.cancelling));  // disabled in truth, it would lose the focus
   $("cancel").textContent = line.cancelling ? "Cancelling…" : "Cancel";
   $("progress").value = share;
   const number = all.length - open.length + 1;
@@ -374,7 +376,7 @@ function drawRecent(empty) {
     open.addEventListener("click", (event) => {
       event.preventDefault();
       visit([], open.getAttribute("href"));
-      fromAddress();
+      fromAddress().then(() => focusNext(["save", "cancel", "go", "choose"]));
     });
     return made("li", {}, open);
   }));

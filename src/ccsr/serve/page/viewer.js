@@ -123,10 +123,10 @@ export class Viewer {
 
   // Puts the pictures where `zoom` says.
   lay() {
-    const { frame, image, offset, isFitted, ratio } = this.zoom;
+    const { frame, image, offset, isFitted, isLarger, factor, least, ratio } = this.zoom;
     const compare = $("compare");
     Object.assign(compare.style, { width: `${frame.width}px`, height: `${frame.height}px` });
-    compare.classList.toggle("zoomed", !isFitted);
+    compare.classList.toggle("zoomed", isLarger);
     compare.classList.toggle("ready", !$("after").hidden);
     for (const id of ["before", "after", "map"]) {
       Object.assign($(id).style, {
@@ -136,7 +136,8 @@ export class Viewer {
     $("after").style.imageRendering = ratio >= 1.99 ? "pixelated" : "auto";
     $("zoom-one").textContent = `${Math.round(ratio * 100)} %`;
     $("zoom-one").setAttribute("aria-label", `${Math.round(ratio * 100)} %, show at 100 %`);
-    $("zoom-out").disabled = $("zoom-fit").disabled = isFitted;
+    $("zoom-fit").disabled = isFitted;
+    $("zoom-out").disabled = factor <= least * 1.001;
   }
 
   move(cut) {
@@ -161,7 +162,7 @@ export class Viewer {
     compare.addEventListener("dragstart", (event) => event.preventDefault());
     compare.addEventListener("dblclick", (event) => {
       const { x, y } = this.within(event);
-      this.zoomed((zoom) => (zoom.isFitted ? zoom.to(Math.max(2, zoom.factor / zoom.ratio), x, y) : zoom.reset()));
+      this.zoomed((zoom) => (zoom.isLarger ? zoom.reset() : zoom.to(Math.max(2, zoom.factor / zoom.ratio), x, y)));
     });
     compare.addEventListener("wheel", (event) => {
       event.preventDefault();
@@ -194,7 +195,7 @@ export class Viewer {
     if (this.pointers.size === 1) {
       const { x, width } = this.within(event);
       const onBorder = Math.abs(x * width - (this.cut / 100) * width) < NEAR;
-      this.drag = this.zoom.isFitted || (onBorder && this.shown.results.length) ? "border" : "picture";
+      this.drag = !this.zoom.isLarger || (onBorder && this.shown.results.length) ? "border" : "picture";
       // A finger may be about to scroll the page: then it does not move the border.
       if (this.drag === "border" && event.pointerType !== "touch") this.pointermove(event);
     }
@@ -236,7 +237,7 @@ export class Viewer {
     const far = event.shiftKey ? 240 : 60;
     const ways = { ArrowLeft: [far, 0], ArrowRight: [-far, 0], ArrowUp: [0, far], ArrowDown: [0, -far] };
     if (keys[event.key]) this.zoomed(keys[event.key]);
-    else if (ways[event.key] && !this.zoom.isFitted && !at.closest?.("summary, #strip, code")) this.zoomed((zoom) => zoom.by(...ways[event.key]));
+    else if (ways[event.key] && this.zoom.isLarger && !at.closest?.("summary, #strip, code")) this.zoomed((zoom) => zoom.by(...ways[event.key]));
     else return;
     event.preventDefault();
   }

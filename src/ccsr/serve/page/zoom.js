@@ -26,7 +26,10 @@ export class Zoom {
   get offset() {
     return { x: this.frame.width / 2 - this.center.x * this.image.width, y: this.frame.height / 2 - this.center.y * this.image.height };
   }
-  get isFitted() { return this.factor <= 1.001; }
+  get isFitted() { return Math.abs(this.factor - 1) < 0.001; }
+  get isLarger() { return this.factor > 1.001; }
+  // A small result may be shown smaller than fitted, pixel by pixel.
+  get least() { return Math.min(1, this.factor / this.ratio); }
 
   // Screen pixels that one pixel of the result takes.
   get ratio() { return (this.image.width * (globalThis.devicePixelRatio || 1)) / this.picture.width; }
@@ -39,7 +42,7 @@ export class Zoom {
       y: this.center.y + ((y - 0.5) * before.frame.height) / before.image.height,
     };
     const most = Math.max(1, (this.factor * MOST) / this.ratio);
-    this.factor = Math.min(most, Math.max(1, factor));
+    this.factor = Math.min(most, Math.max(this.least, factor));
     this.center = {
       x: held.x - ((x - 0.5) * this.frame.width) / this.image.width,
       y: held.y - ((y - 0.5) * this.frame.height) / this.image.height,
