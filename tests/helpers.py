@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,8 @@ def program(*words: str, limit: str = "") -> list[str]:
     return [sys.executable, "-c", code, *words]
 
 
-def interrupted(*words: str, **how: Any) -> tuple[int, str]:
-    """Exit code and stderr of `ccsr upscale` with these words and a Ctrl-C after its first result.
+def interrupted(*words: str, by: signal.Signals = signal.SIGINT, **how: Any) -> tuple[int, str]:
+    """Exit code and stderr of `ccsr upscale` with these words and a Ctrl-C, or another signal, after its first result.
 
     It cannot be done before that, however late this process comes to send it: its pipe holds a few lines of JSON, and
     nobody reads on.
@@ -83,6 +84,28 @@ def interrupted(*words: str, **how: Any) -> tuple[int, str]:
     process = subprocess.Popen(command, text=True, **pipes, **how)
     assert process.stdout is not None
     assert '"status": "done"' in process.stdout.readline()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(by)
     _, err = process.communicate()
     return process.returncode, err
+
+
+def write_ncnn(stem: Path, widths: Sequence[tuple[int, int]], half: bool, scale: float = 1.0) -> list[np.ndarray]:
+    """A stack of 3x3 convolutions of these (outputs, inputs) and random weights, PReLU between, in ncnn's two files.
+
+    Returns each convolution's weight.
+    """
+    generator = np.random.default_rng(0)
+    lines, raw, weights = ["7767517", "1 1"], b"", []
+    for i, (outputs, inputs) in enumerate(widths):
+        weight = scale * generator.standard_normal((outputs, inputs, 3, 3))
+        weight = weight.astype(np.float16 if half else np.float32)
+        bias = (scale * generator.standard_normal(outputs)).astype(np.float32)
+        raw += (0x01306B47 if half else 0).to_bytes(4, "little") + weight.tobytes() + bias.tobytes()
+        lines.append(f"Convolution c{i} 1 1 a b 0={outputs} 1=3 4=1 5=1 6={weight.size}")
+        if i + 1 < len(widths):
+            raw += generator.random(outputs).astype(np.float32).tobytes()
+            lines.append(f"PReLU p{i} 1 1 b c 0={outputs}")
+        weights.append(weight.astype(np.float32))
+    stem.with_suffix(".param").write_text("\n".join(lines))
+    stem.with_suffix(".bin").write_bytes(raw)
+    return weights

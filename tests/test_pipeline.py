@@ -207,6 +207,17 @@ def test_guided_rows_have_draws_of_their_own_as_published(tiny: str) -> None:
         assert (np.abs(few - many).mean() > 1e-3) == differs
 
 
+@pytest.mark.parametrize(("compat", "whole"), [("none", False), ("v1", True), ("v2", True)])
+def test_only_the_published_ways_encode_in_one_piece(pipe: CCSRPipeline, compat: str, whole: bool) -> None:
+    sides = []
+    hook = pipe.vae.encoder.register_forward_hook(lambda _, inputs, __: sides.append(max(inputs[0].shape[-2:])))
+    try:
+        out = pipe(_photo(), compat=compat, min_size=128, vae_tile=64, tile="none", output_type="np").images[0]
+    finally:
+        hook.remove()
+    assert (max(sides) >= max(out.shape[:2])) == whole
+
+
 def test_the_first_version_runs(pipe: CCSRPipeline) -> None:
     out = pipe(_photo(), compat="v1", steps=9, min_size=64, output_type="np")
     assert out.images[0].shape == (56, 80, 3)

@@ -2,7 +2,8 @@
 
     CCSRError
     ├── ImageError        (also OSError)     a picture cannot be read, held or written
-    │   └── TooLargeError                    it has more pixels than are allowed
+    │   ├── TooLargeError                    it has more pixels than are allowed
+    │   └── NotAPictureError                 the file is none: nothing in it says so, whatever its name does
     ├── WeightsError      (also OSError)     a model cannot be found, read or trusted
     ├── OptionError       (also ValueError)  an option, or two of them together, make no sense
     ├── MemoryPlanError   (also ValueError)  the work does not fit the machine
@@ -37,6 +38,10 @@ class ImageError(CCSRError, OSError):
 
 class TooLargeError(ImageError):
     """A picture has more pixels than are allowed here."""
+
+
+class NotAPictureError(ImageError):
+    """A file holds nothing that any known format of pictures begins with."""
 
 
 class WeightsError(CCSRError, OSError):

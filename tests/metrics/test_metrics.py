@@ -1,6 +1,7 @@
 """Metrics against other implementations, made arrays, and scores that others published."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from ccsr import metrics
 from ccsr.errors import ImageError, MissingExtraError, OptionError, WeightsError
 from ccsr.metrics import METRICS, PROTOCOLS, chosen_metrics
+from ccsr.metrics.learned import FILE_SOURCES
 from ccsr.metrics.luma import full_luma, studio_luma, without_border
 
 REALSR = Path(__file__).parents[3] / "shared" / "data" / "benchmark" / "realsr"
@@ -219,6 +221,41 @@ def test_learned_weights_that_would_run_are_refused(monkeypatch: pytest.MonkeyPa
     with pytest.raises(WeightsError, match="is no file of plain tensors"):
         METRICS["lpips"].load()
     assert not (tmp_path / "it ran").exists()
+
+
+def test_the_check_says_what_each_metric_lacks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from ccsr.cli.main import main
+
+    monkeypatch.setattr("ccsr.metrics.learned._is_installed", lambda library: library == "torchmetrics")
+    monkeypatch.setenv("CCSR_METRIC_WEIGHTS", str(tmp_path))
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "vgg16-397923af.pth")
+    (tmp_path / "alexnet-owt-7be5be79.pth").write_bytes(b"<html>not found</html>")
+    assert main(["evaluate", "--check-metrics", "--json"]) == 0
+    rows = {row["metric"]: row for row in json.loads(capsys.readouterr().out)["metrics"]}
+    assert list(rows) == list(METRICS)
+    assert all(rows[name]["reason"] is None for name, metric in METRICS.items() if not metric.is_learned)
+    assert rows["dists"]["reason"].startswith("pyiqa is not installed")
+    assert rows["dists"]["absent"] == {"DISTS_weights-f5e65c96.pth": "the hub's chaofengc/IQA-PyTorch-Weights"}
+    assert rows["dists"]["files"]["vgg16-397923af.pth"] == str(tmp_path / "vgg16-397923af.pth")
+    assert "is no file of plain tensors" in rows["lpips_torchmetrics"]["reason"]
+    assert main(["evaluate", "--check-metrics"]) == 0
+    told = capsys.readouterr().out
+    assert "PSNR                  ccsr          ready" in told
+    assert "RN50.pt                               openaipublic" in told
+    assert "vgg16-397923af.pth  " not in told  # it is here
+
+
+def test_every_file_is_named_with_its_source_in_code_and_docs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    for metric in METRICS.values():
+        for file in metric.files:
+            assert file in FILE_SOURCES
+            assert f"`{file}`" in page
+    assert all(source.removeprefix("the hub's ") in page for source in FILE_SOURCES.values())
 
 
 def test_nothing_noncommercial_is_imported() -> None:

@@ -13,6 +13,7 @@ from ccsr.errors import WeightsError
 from ccsr.networks import NANO, CompactAutoencoder, codec, denoise, make_network
 from ccsr.training.codec_start import read_compact, start_codec
 from ccsr.training.losses import to_ycbcr
+from helpers import write_ncnn
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 
@@ -95,30 +96,16 @@ def test_the_timestep_counts_for_each_row() -> None:
     assert not torch.allclose(both[:1], denoise(unet, controlnet, z_t[:1], 700, z_lq[:1], prompt), atol=1e-3)
 
 
-def _write_ncnn(stem: Path, vae: CompactAutoencoder, half: bool) -> dict[str, Tensor]:
-    """A trunk of random weights in ncnn's two files."""
-    generator = np.random.default_rng(0)
-    widths = [(64, 3), *[(64, 64)] * vae.config.decoder_layers, (48, 64)]
-    lines, raw = ["7767517", "1 1"], b""
-    for i, (outputs, inputs) in enumerate(widths):
-        weight = generator.standard_normal((outputs, inputs, 3, 3)).astype(np.float16 if half else np.float32)
-        bias = generator.standard_normal(outputs).astype(np.float32)
-        raw += (0x01306B47 if half else 0).to_bytes(4, "little") + weight.tobytes() + bias.tobytes()
-        lines.append(f"Convolution c{i} 1 1 a b 0={outputs} 1=3 4=1 5=1 6={weight.size}")
-        if i + 1 < len(widths):
-            raw += generator.random(outputs).astype(np.float32).tobytes()
-            lines.append(f"PReLU p{i} 1 1 b c 0={outputs}")
-    stem.with_suffix(".param").write_text("\n".join(lines))
-    stem.with_suffix(".bin").write_bytes(raw)
-    return {"last": torch.from_numpy(weight.astype(np.float32)), "bias": torch.from_numpy(bias)}
+def _widths(vae: CompactAutoencoder) -> list[tuple[int, int]]:
+    return [(64, 3), *[(64, 64)] * vae.config.decoder_layers, (48, 64)]
 
 
 @pytest.mark.parametrize("half", [True, False])
 def test_a_trunk_begins_with_what_the_files_hold(half: bool, tmp_path: Path) -> None:
     vae: CompactAutoencoder = make_network("vae", NANO)
-    wrote = _write_ncnn(tmp_path / "trunk", vae, half)
+    wrote = write_ncnn(tmp_path / "trunk", _widths(vae), half)
     start_codec(vae, [Pair(_photo("coffee"), _photo("coffee"), ())], str(tmp_path / "trunk"))
-    torch.testing.assert_close(vae.decoder.conv_out.weight, 2 * wrote["last"])
+    torch.testing.assert_close(vae.decoder.conv_out.weight, 2 * torch.from_numpy(wrote[-1]))
     assert not vae.decoder.conv_in.weight[:, 3:].any()
     assert float(vae.decoder.conv_in.weight[:, :3].detach().std()) == pytest.approx(1, abs=0.1)
 
@@ -128,7 +115,7 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     stem = tmp_path / "trunk"
     with pytest.raises(WeightsError, match="trunk: cannot be read"):
         read_compact(str(stem))
-    _write_ncnn(stem, vae, True)
+    write_ncnn(stem, _widths(vae), True)
     stem.with_suffix(".bin").write_bytes(stem.with_suffix(".bin").read_bytes() + b"more")
     with pytest.raises(WeightsError, match=r"trunk\.bin: has \d+ bytes where its layers take"):
         read_compact(str(stem))

@@ -89,12 +89,16 @@ def base(published: tuple[Path, Path], embeddings: dict[str, torch.Tensor]) -> P
     return published[1]
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "ckpt", "wrapped"])
+@pytest.mark.parametrize("kind", ["safetensors", "half", "ckpt", "wrapped"])
 def test_packed_it_computes_what_its_networks_did(
     checkpoint: dict[str, torch.Tensor], networks: dict[str, Any], base: Path, tmp_path: Path, kind: str
 ) -> None:
-    path = tmp_path / f"real-world_ccsr.{'safetensors' if kind == 'safetensors' else 'ckpt'}"
-    if kind == "safetensors":
+    path = tmp_path / f"real-world_ccsr.{'safetensors' if kind in ('safetensors', 'half') else 'ckpt'}"
+    if kind == "half":  # as people pass it on: every tensor in fp16
+        checkpoint = {name: tensor.half() for name, tensor in checkpoint.items()}
+        for network in networks.values():
+            network.half().float()
+    if kind in ("safetensors", "half"):
         save_file(checkpoint, path)
     elif kind == "ckpt":
         torch.save(checkpoint, path)
@@ -113,8 +117,9 @@ def test_packed_it_computes_what_its_networks_did(
     expected = denoise(networks["unet"], networks["controlnet"], z_t, 500, z_lq, embedding)
     torch.testing.assert_close(denoise(model.unet, model.controlnet, z_t, 500, z_lq, embedding), expected, rtol=1e-4,
                                atol=1e-4)  # fmt: skip
-    joined = conv2d(torch.cat([z_t, z_lq], dim=1), checkpoint["control_model.input_blocks.0.0.weight"],
-                    checkpoint["control_model.input_blocks.0.0.bias"], padding=1)  # fmt: skip
+    first = "control_model.input_blocks.0.0"
+    weight, bias = (checkpoint[f"{first}.{end}"].float() for end in ("weight", "bias"))
+    joined = conv2d(torch.cat([z_t, z_lq], dim=1), weight, bias, padding=1)
     halves = model.controlnet.conv_in(z_t) + model.controlnet.condition_conv_in(z_lq)
     torch.testing.assert_close(halves, joined, rtol=1e-4, atol=1e-4)
 
@@ -129,6 +134,17 @@ def test_the_command_and_the_setting(
     assert "a checkpoint of the first program needs its base model (--base-model names it)" in capsys.readouterr().err
     monkeypatch.setenv("CCSR_BASE_MODEL", f"{tmp_path / 'gone'}, {base}")
     assert main(words) == 0
+    load_model(tmp_path / "v1")
+
+
+def test_a_base_with_its_folders_in_other_letters_of_case(
+    checkpoint: dict[str, torch.Tensor], base: Path, tmp_path: Path
+) -> None:
+    for part in ("unet", "vae", "scheduler"):
+        (base / part).rename(base / f"{part}-")  # in two steps, for file systems that do not tell the cases apart
+        (base / f"{part}-").rename(base / part.upper())
+    save_file(checkpoint, tmp_path / "v1.safetensors")
+    pack(tmp_path / "v1.safetensors", tmp_path / "v1", base_model=base, source_text="made in a test", licence="CC0-1.0")
     load_model(tmp_path / "v1")
 
 

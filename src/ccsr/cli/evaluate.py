@@ -43,6 +43,7 @@ def parser() -> Parser:
     made.add_argument("--metrics", metavar="NAME,...", help="these instead of the preset's; all for every one there is")
     made.add_argument("--maps", metavar="FOLDER", help="write a stability map of each picture here")
     for flags, text in {
+        ("--check-metrics",): "say which metrics can be computed here and what the others lack, and stop",
         ("--skip-missing",): "leave out pictures without a partner, and count them",
         ("--json",): "one object on stdout, with every score of every picture",
         ("-q", "--quiet"): "no progress",
@@ -55,6 +56,8 @@ def parser() -> Parser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Upscale if asked to, measure, print."""
+    if arguments.check_metrics:
+        return _check(arguments.json)
     from ccsr.data.layouts import find_test_set
     from ccsr.evaluate import evaluate
     from ccsr.metrics import PROTOCOLS, chosen_metrics
@@ -103,6 +106,27 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check(as_json: bool) -> int:
+    """Every metric with what it lacks; 0 whatever is found, since none of them is asked for."""
+    from ccsr.metrics.check import check_metrics
+    from ccsr.metrics.learned import FOLDER_VARIABLE
+
+    checked = check_metrics()
+    if as_json:
+        rows = [{"metric": c.metric.name, "by": c.metric.implementation, "reason": c.reason, "files": c.files,
+                 "absent": c.absent} for c in checked]  # fmt: skip
+        print(json.dumps({"metrics": rows}), flush=True)
+        return 0
+    for each in checked:
+        print(f"{each.metric.title:<22}{each.metric.implementation:<14}{each.reason or 'ready'}")
+    absent = {file: source for each in checked for file, source in each.absent.items()}
+    if absent:
+        print(f"\nFiles that are not here. Put them into one folder and name it in {FOLDER_VARIABLE}:")
+        for file, source in absent.items():
+            print(f"{file:<38}{source}")
+    return 0
+
+
 def table(measured: "Evaluation") -> str:
     """What a person reads: one line for each metric, then L-STD and what is missing."""
     from ccsr.metrics import METRICS
@@ -143,7 +167,7 @@ def _upscale(inputs: Path, model: str, output: Path, typed: dict[str, object], q
 
     options = UpscaleOptions.from_mapping({"format": "png", **typed, "model": model}, interface="cli")
     job = runner.Job([inputs], describe(options.model, options.base_model), f"{output}/")
-    tasks = runner.prepare(job, options)
+    tasks = runner.prepare(job, options).tasks
     reporter = terminal.JobReporter(tasks, quiet=True, verbose=False, progress=False)
     done = 0
 

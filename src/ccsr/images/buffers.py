@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -53,13 +53,35 @@ def zeros(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
     folder = _folder.get() or Path(tempfile.gettempdir())
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
+            return np.asarray(mapped(file, shape, dtype, folder))
+    except ImageError:
+        raise
+    except OSError as error:
+        raise _no_file(size, folder, error) from error
+
+
+def mapped(
+    file: IO[bytes], shape: tuple[int, ...], dtype: Any, folder: Path, *, reserve: bool = True
+) -> "np.memmap[Any, Any]":
+    """An array in an open file of `folder`, whose room is set aside first.
+
+    Raises:
+        ImageError: the disk has no room or does not let us write.
+        MemoryError: there is no room to map it.
+    """
+    size = prod(shape) * np.dtype(dtype).itemsize
+    try:
+        if reserve:
             _reserve(file.fileno(), size)
-            return np.asarray(np.memmap(file, dtype, "r+", shape=shape))
+        return np.memmap(file, dtype, "r+", shape=shape)
     except OSError as error:
         if error.errno == errno.ENOMEM:  # of addresses: the disk has nothing to do with it
             raise MemoryError(f"no room to map {size / 1e9:.2f} GB") from error
-        reason = error.strerror or str(error)
-        raise ImageError(f"no working file of {size / 1e9:.2f} GB in {folder}: {reason}") from error
+        raise _no_file(size, folder, error) from error
+
+
+def _no_file(size: int, folder: Path, error: OSError) -> ImageError:
+    return ImageError(f"no working file of {size / 1e9:.2f} GB in {folder}: {error.strerror or error}")
 
 
 class Bands(list[tuple[int, int]]):

@@ -187,10 +187,6 @@ class _Run:
     def _claim_and_read(self, batch: Sequence[NumberedTask]) -> list[NumberedTask]:
         """Claim what is due and have it read; returns what another run is making."""
         claimed, elsewhere = self.claims.claim(batch, self.reporter)
-        if claimed:
-            begin = time.perf_counter()
-            self.steps.load_pipeline(claimed[0].planned.plan)
-            claimed[0].load = time.perf_counter() - begin
         for some in batches(claimed, self.claims.options.batch_size, lambda one: alike(one.numbered)):
             self.reading += 1
             self.executor.reader.submit(self.messages, self._read, some)
@@ -220,9 +216,17 @@ class _Run:
             batch = self.ready.popleft()
             for claimed in batch:
                 self.reporter.started(claimed.numbered)
+            self._load_pipeline(batch)
             lane = self._free_lane()
             self.computing[lane] = batch
             lane.submit(self.messages, self._compute, batch, lane)
+
+    def _load_pipeline(self, batch: list[ClaimedTask]) -> None:
+        """Have a pipeline as soon as there is a picture for it: broken files need none."""
+        if first := next((claimed for claimed in batch if claimed.picture), None):
+            begin = time.perf_counter()
+            self.steps.load_pipeline(first.planned.plan)
+            first.load += time.perf_counter() - begin
 
     def _free_lane(self) -> WorkerThread:
         for lane in self.executor.lanes:
@@ -262,12 +266,14 @@ class _Run:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Inside, a further Ctrl-C changes nothing: the job ends already, and what is being written gets finished."""
+    """Inside, a further Ctrl-C or SIGTERM changes nothing: the job ends already, and what is being written is
+    finished."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

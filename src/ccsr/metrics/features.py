@@ -166,14 +166,19 @@ def perceptual_distance(network: FeatureNetwork, a: Tensor, b: Tensor) -> Tensor
 
 def feature_distance(network: FeatureNetwork, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """The same for maps that are at hand."""
+    return feature_distances(network, a, b).mean()
+
+
+def feature_distances(network: FeatureNetwork, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """The distance of each picture of the batch by itself, (B,)."""
     total: list[Tensor] = []
     for i, (x, y) in enumerate(zip(a, b, strict=True)):
         difference = (_unit(x.float()) - _unit(y.float())) ** 2
         if network.heads:
             difference = difference * network.heads[i].view(1, -1, 1, 1)
-        total.append(difference.sum(1).mean())
+        total.append(difference.sum(1).mean((-2, -1)))
     distances = torch.stack(total)
-    return distances.sum() if network.heads else distances.mean()
+    return distances.sum(0) if network.heads else distances.mean(0)
 
 
 def _unit(x: Tensor) -> Tensor:

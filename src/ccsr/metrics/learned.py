@@ -28,6 +28,21 @@ LICENCES = {
     "pyiqa": "PolyForm Noncommercial 1.0.0",
     "torchmetrics": "Apache-2.0",
 }
+_HUB = "the hub's chaofengc/IQA-PyTorch-Weights"
+_TORCH = "download.pytorch.org/models"
+_CLIP = "openaipublic.azureedge.net/clip/models/afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
+FILE_SOURCES = {
+    "LPIPS_v0.1_alex-df73285e.pth": _HUB,
+    "alexnet-owt-7be5be79.pth": _TORCH,
+    "DISTS_weights-f5e65c96.pth": _HUB,
+    "vgg16-397923af.pth": _TORCH,
+    "pt_inception-2015-12-05-6726825d.pth": _HUB,
+    "RN50.pt": _CLIP,
+    "musiq_koniq_ckpt-e95806b9.pth": _HUB,
+    "MANIQA_PIPAL-ae6d356b.pth": _HUB,
+    "ckpt_koniq10k.pt": _HUB,
+}
+"""Where each file of weights is published, under its name."""
 _SCRIPTS = ("RN50.pt",)
 _told: set[str] = set()
 
@@ -77,8 +92,7 @@ def weights_folder(files: tuple[str, ...]) -> Path:
         WeightsError: naming the first file that does not.
     """
     named = os.environ.get(FOLDER_VARIABLE)
-    missing = [file for file in files if named is None or not (Path(named) / file).is_file()]
-    if missing:
+    if missing := [file for file, path in found_files(files).items() if path is None]:
         raise WeightsError(f"weights not found: {', '.join(missing)}", path=named, hint=f"set {FOLDER_VARIABLE}")
     return Path(named or ".")
 
@@ -105,6 +119,12 @@ def _offline(folder: Path, files: tuple[str, ...]) -> None:
             if not (hub / place / file).exists():
                 (hub / place / file).symlink_to((folder / file).resolve())
     torch.hub.set_dir(hub)
+
+
+def found_files(files: tuple[str, ...]) -> dict[str, Path | None]:
+    """Where each file lies in the folder that `CCSR_METRIC_WEIGHTS` names; None: it does not."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    return {file: path if named and (path := Path(named) / file).is_file() else None for file in files}
 
 
 @cache

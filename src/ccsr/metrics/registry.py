@@ -38,6 +38,8 @@ class Metric:
     of_set: bool = False
     """Scores two whole folders (their paths) instead of two pictures."""
     digits: int = 4
+    files: tuple[str, ...] = ()
+    """Weights that a person has to bring."""
 
     @property
     def is_learned(self) -> bool:
@@ -63,8 +65,9 @@ def _foreign(
     name: str, title: str, direction: Literal["higher", "lower"], top: float, source: str, model: LibraryMetric
 ) -> Metric:
     return Metric(
-        name, title, direction, model.needs_gt, (0.0, top), source, model.library, model.load, of_set=model.of_set
-    )
+        name, title, direction, model.needs_gt, (0.0, top), source, model.library, model.load, of_set=model.of_set,
+        files=model.files,
+    )  # fmt: skip
 
 
 _INF = float("inf")

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DCon
 from torch import Tensor
 
 from ccsr.errors import OptionError
+from ccsr.images import stripes
 from ccsr.images.buffers import hearing
 from ccsr.method import Networks, Restorer, Settings
 from ccsr.method.compat import COMPAT
@@ -199,6 +200,7 @@ class CCSRPipeline(DiffusionPipeline):
 
         def attempt(batch: Batch, plan: Plan) -> list[Upscaled]:
             teller = Teller(on_progress)
+            stripes.begin(f"{plan.dtype}-{plan.tile}-{plan.vae_tile}")
             with placed((self.unet, self.controlnet, self.vae), plan, self._lock), hearing(teller.alive):
                 return self._run(batch, options, plan, teller, on_step_end)
 

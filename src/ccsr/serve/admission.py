@@ -49,7 +49,7 @@ def tasks_of(job: runner.Job, options: UpscaleOptions, settings: ServeSettings) 
     Raises:
         CCSRError: as `runner.prepare`.
     """
-    return [_within(task, settings) for task in runner.prepare(job, options)]
+    return [_within(task, settings) for task in runner.prepare(job, options).tasks]
 
 
 def _within(task: runner.Task, settings: ServeSettings) -> runner.Task:

@@ -152,7 +152,10 @@ async def job_result(
     id: JobId,
     service: ServiceDep,
     index: Annotated[int | None, Query(ge=0, le=2**31, description="number of the result; without it, all")] = None,
-    format: Annotated[Format | None, Query(description="convert what is stored to this format")] = None,
+    format: Annotated[
+        Format | None,
+        Query(description="convert what is stored to this format, without the metadata that it has no place for"),
+    ] = None,
 ) -> Response:
     """A job of one result is answered with it, a job of several with a zip unless `index` picks one."""
     job = await run_in_threadpool(_stored, id, service)

@@ -23,7 +23,10 @@ def media_type(path: Path) -> str:
 
 
 def converted(source: Path, format: str, folder: Path, quality: int = 95) -> Path:
-    """`source` in another format; itself where it is that already."""
+    """`source` in another format; itself where it is that already.
+
+    What the format has no place for is left out without a word: the result as it was asked for is there with all of it.
+    """
     if images.FORMATS.get(source.suffix.lower()) == format and source.parent.name != "input":
         return source
     kept = folder / "converted" / f"{source.parent.name}-{source.stem}-{quality}{SUFFIX_OF[format]}"

@@ -138,6 +138,12 @@ class DecoderLoss:
     perceptual_weight: float = 1.0
     ssim_weight: float = 0.0
     """Of 1 - SSIM of luma."""
+    teachers: tuple[str, ...] = ()
+    """Trained compact super-resolution networks of a factor of 4 (ncnn's files, named without the ending), one drawn
+    for each batch. A picture is taught by it where the teacher's is nearer to the good one in feature distance than the
+    decoder's own."""
+    teacher_weight: float = 1.0
+    """Of the L1 to the teacher's picture, in -1..1."""
     discriminator: Literal["none", "patchgan", "projected"] = "none"
     filters: int = 64
     """patchgan: width of its first layer."""

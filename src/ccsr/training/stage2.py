@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
 from ccsr.data.pairs import Pair, enlarge
-from ccsr.errors import WeightsError
-from ccsr.metrics.features import SHIPPED, FeatureNetwork, load_features, perceptual_distance
+from ccsr.errors import OptionError, WeightsError
+from ccsr.metrics.features import SHIPPED, FeatureNetwork, feature_distance, load_features
 from ccsr.networks import codec
 from ccsr.networks.discriminators import PatchGAN, ProjectedDiscriminator
 from ccsr.networks.vit import load_vit
@@ -22,6 +22,7 @@ from ccsr.training.loop import StepNoise, Trainee, ValidationResult
 from ccsr.training.losses import picture_loss, ssim_loss
 from ccsr.training.networks import Denoiser, ModelInTraining
 from ccsr.training.stage1 import Precision, latent_losses, parts_of, predictor, start_learning
+from ccsr.training.teachers import FACTOR, Teacher, taught, teacher_loss
 from ccsr.training.validation import Validation, judge, super_resolve
 from ccsr.weights.tensors import read_tensors
 
@@ -114,6 +115,9 @@ class Stage2:
         if loss.perceptual:
             heads = _weights(loss.perceptual_heads) if loss.perceptual_heads else None
             self.features = load_features(_weights(loss.perceptual), heads).to(self.device)
+        if loss.teachers and self.features is None:
+            raise OptionError("loss.teachers needs loss.perceptual, which says where a teacher knows better")
+        self.teachers = [Teacher(path).to(self.device) for path in loss.teachers]
         self.critic: Critic | None = None
         self.trainees = [Trainee("decoder", decoder, self.losses)]
         if loss.discriminator != "none":
@@ -138,9 +142,7 @@ class Stage2:
         if loss.ssim_weight:
             terms["ssim"] = loss.ssim_weight * ssim_loss(sr, gt)
         if self.features is not None:
-            with self.precision():
-                seen = _moved(torch.stack([sr, gt]), draws)
-                terms["perceptual"] = loss.perceptual_weight * perceptual_distance(self.features, seen[0], seen[1])
+            terms |= self._feature_terms(self.features, sr, pair, draws)
         if self.critic is not None:
             self._made = (sr.detach(), up)
             if step >= loss.begin:
@@ -171,6 +173,20 @@ class Stage2:
                 return mse_loss(2 * sr, 2 * gt)
             case "picture":
                 return picture_loss(sr, gt, self.loss.chroma_weight)
+
+    def _feature_terms(self, features: FeatureNetwork, sr: Tensor, pair: Pair, draws: StepNoise) -> dict[str, Tensor]:
+        """How far it looks from the good picture, and the L1 to a teacher's picture where that looks nearer."""
+        loss, pictures = self.loss, [sr, pair.gt]
+        if self.teachers and pair.gt.shape[-1] == FACTOR * pair.lq.shape[-1]:
+            teacher = self.teachers[int(draws.rng.integers(len(self.teachers)))]
+            pictures.append(taught(teacher, pair.lq, pair.gt))
+        with self.precision():
+            seen = _moved(torch.stack(pictures), draws)
+            own, good = features(seen[0]), features(seen[1])
+            terms = {"perceptual": loss.perceptual_weight * feature_distance(features, own, good)}
+            if len(pictures) > 2:
+                terms["teacher"] = loss.teacher_weight * teacher_loss(features, seen[0], own, seen[2], good)
+        return terms
 
     def _adversarial(self, sr: Tensor, up: Tensor, draws: StepNoise, terms: dict[str, Tensor]) -> Tensor:
         assert self.critic is not None  # noqa: S101 -- for the type checker

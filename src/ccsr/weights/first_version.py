@@ -15,6 +15,7 @@ from torch import Tensor
 from ccsr.errors import WeightsError
 from ccsr.networks import LatentControlNet
 from ccsr.weights.files import read_json
+from ccsr.weights.layouts import part_file
 from ccsr.weights.load import build, fill
 from ccsr.weights.tensors import read_tensors
 
@@ -44,7 +45,7 @@ def read_first_version(path: Path, base: Path) -> dict[str, Any]:
         )
     _check_hint_encoder(tensors, path)
     parts = {part: _below(tensors, prefix) for part, prefix in _PREFIXES.items()}
-    configs = {part: base / part / "config.json" for part in ("unet", "vae")}
+    configs = {part: part_file(base, f"{part}/config.json") for part in ("unet", "vae")}
     layers = int(read_json(configs["unet"]).get("layers_per_block", 2))
     levels = len(read_json(configs["vae"]).get("block_out_channels", ()))
     named = {

@@ -75,6 +75,12 @@ def child(folder: Path, name: str) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
+def part_file(folder: Path, name: str) -> Path:
+    """The file `name` such as `unet/config.json`, its folder in any letters of case; it may not exist."""
+    part, _, file = name.partition("/")
+    return (child(folder, part) or folder / part) / file
+
+
 def model_root(folder: Path) -> Path:
     """Where a model's parts lie: `folder`, the one around it if it is `controlnet` itself, or the one below that is.
 

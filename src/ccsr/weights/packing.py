@@ -22,7 +22,7 @@ from ccsr.version import __version__
 from ccsr.weights.description import EMBEDDING_NAMES, describe
 from ccsr.weights.files import read_json
 from ccsr.weights.first_version import read_first_version
-from ccsr.weights.layouts import EMBEDDINGS, INDEX, SCHEDULER, WEIGHTS
+from ccsr.weights.layouts import EMBEDDINGS, INDEX, SCHEDULER, WEIGHTS, part_file
 from ccsr.weights.load import Model, base_embeddings, load_model, read_embeddings
 from ccsr.weights.manifest import write_manifest
 from ccsr.weights.registry import find_base_model
@@ -87,7 +87,7 @@ def _pack_first_version(checkpoint: Path, out: Path, base_model: str | Path | No
         )
     base = find_base_model(str(base_model))
     networks = read_first_version(checkpoint, base)
-    pack_networks(out, networks, read_json(base / SCHEDULER), base_embeddings(base), facts)
+    pack_networks(out, networks, read_json(part_file(base, SCHEDULER)), base_embeddings(base), facts)
 
 
 def mix(

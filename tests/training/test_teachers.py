@@ -1,0 +1,92 @@
+"""A trained network as a term of the loss: what it computes, and whom it teaches."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from ccsr.data.pairs import Pair
+from ccsr.errors import OptionError, WeightsError
+from ccsr.metrics.features import SHIPPED, load_features
+from ccsr.training.config import Config, Stage2Config
+from ccsr.training.loop import StepNoise
+from ccsr.training.networks import start_networks
+from ccsr.training.stage2 import Stage2
+from ccsr.training.teachers import Teacher, taught, teacher_loss
+from ccsr.training.validation import Validation
+from ccsr.weights.tensors import read_tensors
+from helpers import write_ncnn
+
+PEER = Path(__file__).parents[3] / "shared" / "data" / "peers" / "realesr-general-x4v3"
+SMALL = [(8, 3), (8, 8), (48, 8)]
+CPU = torch.device("cpu")
+
+
+def _noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.skipif(not PEER.with_suffix(".bin").exists(), reason="the peer's weights are not here")
+def test_a_real_one_computes_as_ncnn_does() -> None:
+    pytest.importorskip("ncnn")
+    from ccsr.compare.worker_program import ncnn_net
+
+    lq = (_noise(1, 3, 24, 40) * 255).round() / 255
+    net, _ = ncnn_net({"param": f"{PEER}.param", "weights": f"{PEER}.bin", "threads": 1})
+    theirs = np.asarray(net((lq[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), 96, 160))
+    ours = (Teacher(str(PEER))(lq).clamp(0, 1) * 255).round()[0].permute(1, 2, 0).numpy()
+    assert np.abs(ours - theirs.astype(np.float32).clip(0, 255).round()).max() <= 1
+
+
+def test_without_weights_it_is_the_nearest_enlargement(tmp_path: Path) -> None:
+    write_ncnn(tmp_path / "none", SMALL, True, scale=0.0)
+    lq = _noise(2, 3, 5, 7)
+    assert torch.equal(Teacher(str(tmp_path / "none"))(lq), lq.repeat_interleave(4, 2).repeat_interleave(4, 3))
+
+
+@pytest.mark.parametrize("widths", [[(8, 3), (12, 8)], [(8, 1), (48, 8)]])
+def test_another_network_is_refused_by_name(widths: list[tuple[int, int]], tmp_path: Path) -> None:
+    write_ncnn(tmp_path / "other", widths, False)
+    with pytest.raises(WeightsError, match=r"other\.param: is no compact network that enlarges by 4"):
+        Teacher(str(tmp_path / "other"))
+
+
+def test_its_pictures_have_the_good_ones_colours(tmp_path: Path) -> None:
+    write_ncnn(tmp_path / "none", SMALL, True, scale=0.0)
+    lq = 0.4 + 0.2 * _noise(1, 3, 16, 16)
+    gt = lq.repeat_interleave(4, 2).repeat_interleave(4, 3) + torch.tensor([0.1, 0.0, -0.1]).view(1, 3, 1, 1)
+    torch.testing.assert_close(taught(Teacher(str(tmp_path / "none")), lq, gt), gt)
+
+
+def test_only_what_looks_nearer_teaches() -> None:
+    features = load_features(read_tensors(SHIPPED))
+    gt = _noise(2, 3, 64, 64)
+    teacher = (gt + 0.02 * _noise(2, 3, 64, 64, seed=1)).clamp(0, 1)
+    sr = torch.stack([gt[0], _noise(3, 64, 64, seed=2)])  # the first is already perfect, the second is nothing like it
+    loss = teacher_loss(features, sr, features(sr), teacher, features(gt))
+    assert float(loss) == pytest.approx(float((sr[1] - teacher[1]).abs().mean()), rel=1e-5)  # 2 for -1..1, by 2 samples
+
+
+def test_a_batch_of_another_factor_has_no_teacher(quick: Callable[..., Config], tmp_path: Path) -> None:
+    write_ncnn(tmp_path / "t", SMALL, True, scale=0.01)
+    words = ["loss.discriminator=none", "loss.perceptual=squeezenet", f"loss.teachers=[{tmp_path / 't'}]"]
+    stage = _stage(quick("stage2", tmp_path, *words))
+    gt = _noise(2, 3, 64, 64)
+    terms = stage.losses(Pair(gt, torch.nn.functional.avg_pool2d(gt, 4), ()), StepNoise(0, 0, CPU), 0)
+    assert float(terms["teacher"].detach()) > 0
+    assert "teacher" not in stage.losses(Pair(gt, torch.nn.functional.avg_pool2d(gt, 2), ()), StepNoise(0, 0, CPU), 0)
+
+
+def test_without_a_perceptual_term_none_can_be_chosen(quick: Callable[..., Config], tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"loss\.teachers needs loss\.perceptual"):
+        _stage(quick("stage2", tmp_path, "loss.discriminator=none", "loss.teachers=[a]"))
+
+
+def _stage(config: Config) -> Stage2:
+    assert isinstance(config, Stage2Config)
+    networks = start_networks(config.model, 0).to(CPU)
+    return Stage2(networks, config.model, config.loss, config.loop, Accelerator(cpu=True), Validation(()))
