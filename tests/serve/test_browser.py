@@ -179,7 +179,7 @@ def test_a_photo_from_choosing_to_the_right_bytes(page: Any, address: str, photo
     page.locator("#other-size").fill("3")
     page.locator("#option-steps").fill("2")
     until(page, "document.querySelector('#summary').textContent.includes('at 3×')")
-    assert re.fullmatch(r"0\.0 MP → 0\.1 MP at 3×, about .+", page.locator("#summary").inner_text())
+    assert re.fullmatch(r"0\.01 MP → 0\.09 MP at 3×, about .+", page.locator("#summary").inner_text())
     assert page.locator("#line").inner_text() == "ccsr upscale cat.png --scale 3 --steps 2"
     page.evaluate(
         """() => {

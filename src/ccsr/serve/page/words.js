@@ -10,7 +10,7 @@ export function spoken(seconds) {
 
 export function megapixels(width, height) {
   const value = (width * height) / 1e6;
-  return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} MP`;
+  return `${value < 0.095 ? value.toFixed(2) : value < 9.95 ? value.toFixed(1) : Math.round(value)} MP`;
 }
 
 export function times(scale) { return `${Math.round(scale * 100) / 100}×`; }
