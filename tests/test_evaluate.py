@@ -243,17 +243,52 @@ def test_command_prints_json_and_writes_maps(
     assert sorted(p.name for p in maps.iterdir())[:2] == ["p0_HR4_std.png", "p0_HR4_std_overlay.png"]
 
 
+def test_results_against_their_inputs(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    sr, gt = folders
+    lq = sr.parent / "lq"
+    for i in range(PICTURES - 1):
+        write_picture(lq / f"p{i}_LR4.png", 10, 9, seed=i)
+    words = ["evaluate", str(sr), "--gt", str(gt), "--metrics", "psnr,consistency", "--json", "-q"]
+    assert main(words) == 0
+    without = json.loads(capsys.readouterr().out)
+    assert without["missing"] == {"consistency": "compares with the inputs (--lq names their folder)"}
+    maps = sr.parent / "maps"
+    assert main([*words, "--lq", str(lq), "--maps", str(maps)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = [metrics.consistency(run, np.asarray(Image.open(lq / "p1_LR4.png"))) for run in stacked(sr, 1)]
+    assert found["per_image"]["p1_HR4"]["consistency"] == pytest.approx(expected)
+    assert found["unscored"]["consistency"] == {"p2_HR4": "its input is not in the folder of inputs"}
+    assert Image.open(maps / "p0_HR4_consistency.png").width == 10
+    assert not (maps / "p2_HR4_consistency.png").exists()
+
+
+def test_results_against_their_inputs_alone(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    sr, _ = folders
+    lq = sr.parent / "lq"
+    for i in range(PICTURES):
+        write_picture(lq / f"p{i}_LR4.png", 10, 9, seed=i)
+    assert main(["evaluate", str(sr), "--lq", str(lq), "-q", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["metrics"]) == ["consistency"]
+    expected = [metrics.consistency(run, np.asarray(Image.open(lq / "p1_LR4.png"))) for run in stacked(sr, 1)]
+    assert found["per_image"]["p1_LR4"]["consistency"] == pytest.approx(expected)
+    assert main(["evaluate", str(sr), "--lq", str(lq), "--metrics", "consistency,lattice,psnr"]) == 2
+    assert "no ground truth is given (add --gt FOLDER)" in capsys.readouterr().err
+
+
 def test_a_model_is_upscaled_and_scored_in_one_go(
     tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_picture(tmp_path / "set" / "test_LR" / "a_LR4.png", 16, 12)
     write_picture(tmp_path / "set" / "test_HR" / "a_HR4.png", 64, 48)
     out = tmp_path / "kept"
-    words = ["evaluate", "--run", tiny, str(tmp_path / "set"), "--samples", "2", "--metrics", "psnr", "-o", str(out)]
+    words = ["evaluate", "--run", tiny, str(tmp_path / "set"), "--samples", "2", "-o", str(out)]
+    words += ["--metrics", "psnr,consistency"]
     assert main([*words, "--json"]) == 0
     first = json.loads(capsys.readouterr().out)
     assert (first["images"], first["runs"]) == (1, 2)
     assert first["lstd"] > 0
+    assert 0 < first["metrics"]["consistency"]["mean"] < 80
     assert sorted(p.name for p in out.iterdir() if p.is_dir()) == ["sample00", "sample01"]
     kept = (out / "sample00" / "a_LR4.png").stat().st_mtime_ns
     assert main([*words, "--json"]) == 0

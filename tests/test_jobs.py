@@ -23,6 +23,7 @@ from ccsr.jobs.journal import Fingerprint, Journal, UserJournal
 from ccsr.jobs.names import JOURNAL_NAME, Naming, Source, check_names, expand, intermediate, size_tag
 from ccsr.jobs.runner import Advanced, Finished, Job, Record, Started, Stop, prepare, run
 from ccsr.jobs.worker_thread import WorkerThread
+from ccsr.metrics import consistency_of
 from ccsr.options import UpscaleOptions
 from ccsr.weights import ModelDescription, describe
 from helpers import pack_tiny_model, write_picture
@@ -54,6 +55,7 @@ class PillowPipeline:
         return SimpleNamespace(
             sr=np.roll(sr, sample, axis=1), timesteps=(999,), seconds={"encode": 0.0, "denoise": 0.0, "decode": 0.0},
             warnings=[], intermediates=[sr] if options.intermediates else [], plan=plan,
+            consistency=consistency_of(sr, picture),
         )  # fmt: skip
 
     def upscale_batch(self, batch, options, plan, on_progress=None):  # type: ignore[no-untyped-def]
@@ -348,7 +350,7 @@ def test_a_record_holds_what_the_bytes_depend_on(tmp_path: Path, desk: Desk) -> 
     assert list(record) == [
         "input", "output", "status", "error", "width", "height", "input_width", "input_height", "scale", "model",
         "model_sha256", "steps", "timesteps", "seed", "tile", "vae_tile", "smaller_tiles", "dtype", "device",
-        "engine", "threads", "seconds", "warnings", "stability_map", "input_sha256", "version",
+        "engine", "threads", "seconds", "consistency", "warnings", "stability_map", "input_sha256", "version",
     ]  # fmt: skip
     assert list(record["seconds"]) == ["load", "encode", "denoise", "decode", "color", "save"]
     expected = {"width": 30, "height": 20, "input_width": 12, "input_height": 8, "scale": 2.5, "model": "tiny",

@@ -170,7 +170,7 @@ def test_errors_are_one_line(pipe: CCSRPipeline, options: dict[str, object], mes
 
 
 @pytest.mark.parametrize(
-    "bad", [np.zeros((4, 4)), np.full((4, 4, 3), 2.0), np.full((4, 4, 3), np.nan), 7, "nowhere.png"]
+    "bad", [np.zeros((4, 4, 2)), np.full((4, 4, 3), 2.0), np.full((4, 4, 3), np.nan), 7, "nowhere.png"]
 )
 def test_no_picture(pipe: CCSRPipeline, bad: object) -> None:
     with pytest.raises(ImageError):
@@ -376,3 +376,88 @@ def test_alpha_orientation_and_profile_come_through_as_by_path(pipe: CCSRPipelin
     assert pipe(tensor, scale=2, output_type="pt").images[0].shape == (4, 40, 28)
     with pytest.raises(ImageError, match="is not a picture"):
         pipe(upright[..., :2])
+
+
+GREY = np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        GREY,
+        GREY[..., None],
+        GREY.astype(np.float64),
+        GREY.astype(np.float16),
+        (GREY * 65535).round().astype(np.uint16),
+        GREY + np.float32(5e-4),
+        torch.from_numpy(GREY),
+        torch.from_numpy(GREY)[None],
+        torch.from_numpy(GREY)[None, None].clone().requires_grad_(),
+        torch.from_numpy(GREY).repeat(1, 3, 1, 1).to(torch.float16),
+        torch.from_numpy((GREY * 65535).round().astype(np.uint16)),
+        np.repeat(GREY[None, ..., None], 3, 3),
+    ],
+    ids=lambda item: f"{type(item).__name__}{tuple(item.shape)}{item.dtype}",
+)
+def test_numbers_of_any_usual_kind_are_the_same_picture(pipe: CCSRPipeline, item: object) -> None:
+    how = {"output_type": "np", "dtype": "fp32", "threads": 1, "blend": 0}
+    expected = enlarge(np.repeat(GREY[..., None], 3, 2), 32, 24)
+    (found,) = pipe(item, **how).images
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_batches_of_arrays_and_tuples_are_several_pictures(pipe: CCSRPipeline) -> None:
+    photo = _photo()
+    batch = np.stack([photo, photo[::-1]])
+    assert len(pipe(batch, output_type="np").images) == 2
+    assert len(pipe(tuple(batch), output_type="np").images) == 2
+    rgba = (np.dstack([photo, photo[..., 0]]) * 255).astype(np.uint8)
+    assert pipe(rgba, output_type="np").images[0].shape == (56, 80, 4)
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (torch.rand(20, 14, 3), r"a tensor of shape \(20, 14, 3\).*channels come first: \.permute\(2, 0, 1\)"),
+        (torch.rand(2, 20, 14, 3), r"channels come first: \.permute\(0, 3, 1, 2\)"),
+        (torch.rand(7), r"\(batch, 1, 3 or 4 channels, height, width\)"),
+        (torch.rand(0, 3, 4, 4), "is not a picture"),
+        (torch.zeros(3, 4, 4, dtype=torch.int64), "int64 does not say which number is white.*give uint8, uint16"),
+        (torch.zeros(3, 4, 4, dtype=torch.complex64), "complex64 does not say which number is white"),
+        (torch.zeros(3, 4, 4).to_sparse(), "sparse"),
+        (torch.zeros(3, 4, 4, device="meta"), "meta"),
+        (np.zeros((3, 9, 9), np.float32), r"channels come last: \.transpose\(1, 2, 0\)"),
+        (np.zeros((9, 9, 2), np.float32), r"\(height, width\), or with 3 or 4 channels"),
+        (np.zeros((4, 4, 3), int), "int64 does not say which number is white"),
+        (np.zeros((4, 4, 3), object), "object does not say which number is white"),
+        (np.linspace(-1, 1, 48).reshape(4, 4, 3), r"outside 0\.\.1 \(x / 2 \+ 0\.5 takes -1\.\.1 there\)"),
+        (np.linspace(0, 255, 48).reshape(4, 4, 3), r"values from 0 to 255, outside 0\.\.1 \(floats go from 0 to 1"),
+        (np.full((4, 4, 3), np.nan), "values from nan to nan"),
+        (np.ma.masked_equal(np.zeros((4, 4, 3)), 0), r"a masked array.*filled\(\)"),
+        (b"\x89PNG", "bytes is not a picture"),
+        ({"image": 1}, "dict is not a picture"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_the_way_out(pipe: CCSRPipeline, item: object, words: str) -> None:
+    with pytest.raises(ImageError, match=words):
+        pipe(item)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("num_images_per_prompt", "here it is samples"),
+        ("num_inference_steps", "here it is steps, 1 to 4, or T of the paper"),
+        ("guidance_scale", "here it is guidance"),
+        ("controlnet_conditioning_scale", "the published method has none"),
+    ],
+)
+def test_names_of_other_pipelines_get_ours(pipe: CCSRPipeline, name: str, hint: str) -> None:
+    with pytest.raises(OptionError, match=f"no option is called {name} .{hint}"):
+        pipe(_photo(), **{name: 2})
+
+
+def test_a_pil_result_says_its_resolution(pipe: CCSRPipeline) -> None:
+    out = pipe(_photo(), print="6x5cm", dpi=25.4).images[0]
+    assert (out.size, out.info["dpi"]) == ((60, 42), (25.4, 25.4))
+    assert "dpi" not in pipe(_photo()).images[0].info

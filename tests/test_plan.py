@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from ccsr.errors import OptionError
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan, make_plan, output_size
 from ccsr.weights import describe
@@ -33,3 +34,43 @@ def test_the_first_program_rounds_sides_up() -> None:
     asked = {"scale": "5/2"}
     assert output_size(61, 33, UpscaleOptions.from_mapping(asked | {"compat": "v1"})) == (153, 83)
     assert output_size(61, 33, UpscaleOptions.from_mapping(asked)) == (152, 82)
+
+
+@pytest.mark.parametrize(
+    ("asked", "photo", "size"),
+    [
+        # 40 cm are 15.748 inches: 4724 dots at 300 per inch.
+        ({"print": "40x30cm"}, (1200, 900), (4724, 3543)),
+        ({"print": "40x30cm"}, (900, 1200), (3543, 4724)),
+        ({"print": "30 x 40 cm"}, (1200, 900), (4724, 3543)),
+        ({"print": "400x300mm", "dpi": 240}, (1200, 900), (3780, 2835)),
+        ({"print": "6x4in", "dpi": 300}, (1000, 800), (1500, 1200)),
+        ({"print": "6x4in", "dpi": 300}, (1000, 500), (1800, 900)),
+        ({"print": "4x4in", "dpi": 100}, (100, 200), (200, 400)),
+        ({"dpi": 72}, (10, 20), (40, 80)),
+    ],
+)
+def test_the_size_on_paper(asked: dict[str, object], photo: tuple[int, int], size: tuple[int, int]) -> None:
+    assert output_size(*photo, UpscaleOptions.from_mapping(asked)) == size
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"print": "40cm"}, "--print is '40cm' (for instance 40x30cm)"),
+        ({"print": "0x30cm"}, "--print is '0x30cm' (for instance 40x30cm)"),
+        ({"print": "40x30ft"}, "--print is '40x30ft' (for instance 40x30cm)"),
+        ({"print": "40x30cm", "scale": 2}, "--print and --scale both set the size (give one of them)"),
+        ({"print": "6x4in", "dpi": 0}, "--dpi is 0 (choose 1 to 10000)"),
+        (
+            {"print": "6x4in"},
+            "3600x2400 is more than --print needs at 300 dots per inch"
+            " (print it as it is: it has 600 there, or choose a larger --dpi)",
+        ),
+        ({"print": "400x300cm"}, "3600x2400 to 47244x31496 is not between 1 and 8 times the side"),
+    ],
+)
+def test_what_cannot_be_printed_so(asked: dict[str, object], line: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        output_size(3600, 2400, UpscaleOptions.from_mapping(asked))
+    assert str(caught.value).startswith(line)

@@ -17,10 +17,10 @@ from PIL import Image
 from ccsr import images
 from ccsr.data.pairing import Pairs, pair, run_folders
 from ccsr.errors import CCSRError, ImageError, OptionError
-from ccsr.metrics import Metric, Protocol, without_border
+from ccsr.metrics import Metric, Protocol, difference_map, without_border
 from ccsr.metrics.registry import Score
 from ccsr.stability import StabilityMeter, gstd
-from ccsr.stability.maps import save_maps
+from ccsr.stability.maps import save_difference, save_maps
 from ccsr.version import __version__
 
 LIBRARIES = ("numpy", "scipy", "torch", "pyvips", "pyiqa", "torchmetrics")
@@ -101,55 +101,68 @@ class Evaluation:
 
 def evaluate(
     results: Sequence[Path],
-    truths: Path,
+    truths: Path | None,
     protocol: Protocol,
     metrics: Sequence[Metric],
     *,
+    inputs: Path | None = None,
     skip_missing: bool = False,
     maps: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Measure folders of results, each one run or the home of `sampleNN/` runs, against a folder of ground truth.
 
-    With `maps`, the stability map of each picture and its overlay are written there. `on_progress` is called as
-    (pictures done, pictures).
+    `inputs` are the low-quality pictures, for the metric that compares results with them; metrics that need no ground
+    truth do without it then. With `maps`, the stability
+    map of each picture and its overlay are written there, and where inputs are given a map of the difference from them.
+    `on_progress` is called as (pictures done, pictures).
 
     A metric that a picture cannot have is NaN there, with the reason under `unscored`; everything else goes on.
 
     Raises:
         OptionError: folders that do not fit together; ImageError: a picture that cannot be read, or of another size.
     """
+    partners = truths or inputs
+    if partners is None or (truths is None and any(metric.needs_gt for metric in metrics)):
+        raise OptionError("no ground truth is given", hint="add --gt FOLDER")
     runs = [run for folder in results for run in run_folders(folder)]
-    pairings = [pair(run, truths, skip_missing) for run in runs]
+    pairings = [pair(run, partners, skip_missing) for run in runs]
     names = _common(pairings, runs, skip_missing)
-    scorers, missing = _loaded(metrics)
+    of_interest = inputs if maps is not None or any(m.of_input for m in metrics) else None
+    lqs = pair(of_interest, partners, skip_missing=True).files if of_interest else {}
+    scorers, missing = _loaded(metrics, has_inputs=bool(inputs))
     of_pictures = [m for m in metrics if m.name in scorers and not m.of_set]
     scores = {m.name: np.full((len(names), len(runs)), np.nan) for m in of_pictures}
     unscored: dict[str, dict[str, str]] = {}
     meter, medoids = StabilityMeter(), []
     for i, name in enumerate(names):
         gt_path = pairings[0].files[name][1]
-        gt = _read(gt_path)
+        gt, lq = _read(gt_path), _read(lqs[name][0]) if name in lqs else None
+        apart_from_lq = []
         for j, pairing in enumerate(pairings):
             sr_path = pairing.files[name][0]
             sr = _read(sr_path)
-            if sr.shape != gt.shape:
+            if truths is not None and sr.shape != gt.shape:
                 raise ImageError(
                     f"is {_size(sr)} and its ground truth {gt_path.name} is {_size(gt)}",
                     path=sr_path, hint="results are scored at the size of the ground truth",
                 )  # fmt: skip
             for metric in of_pictures:
                 try:
-                    scores[metric.name][i, j] = _scored(scorers[metric.name], sr, gt, protocol.border)
+                    scores[metric.name][i, j] = _scored(scorers[metric.name], metric, sr, gt, lq, protocol.border)
                 except ImageError as error:
                     unscored.setdefault(metric.name, {})[name] = str(error)
             meter.update(name, j, _inside(sr, protocol.border) / 255.0)
+            if maps is not None and lq is not None:
+                apart_from_lq.append(difference_map(sr, lq))
         mean = meter.mean
         apart = [((_inside(_read(p.files[name][0]), protocol.border) / 255.0 - mean) ** 2).mean() for p in pairings]
         # The run nearest to the mean is the one with the least mean squared difference to all runs.
         medoids.append(int(np.argmin(apart)))
         if maps is not None and len(runs) > 1:
             save_maps(meter.deviation.mean(2), mean, maps / name)
+        if maps is not None and apart_from_lq:
+            save_difference(np.mean(apart_from_lq, axis=0), maps / name)
         if on_progress:
             on_progress(i + 1, len(names))
     of_sets = [m for m in metrics if m.name in scorers and m.of_set]
@@ -209,10 +222,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _loaded(metrics: Sequence[Metric]) -> tuple[dict[str, Score], dict[str, str]]:
+def _loaded(metrics: Sequence[Metric], has_inputs: bool) -> tuple[dict[str, Score], dict[str, str]]:
     scorers: dict[str, Score] = {}
     missing: dict[str, str] = {}
     for metric in metrics:
+        if metric.of_input and not has_inputs:
+            missing[metric.name] = "compares with the inputs (--lq names their folder)"
+            continue
         try:
             scorers[metric.name] = metric.load()
         except CCSRError as error:
@@ -242,8 +258,14 @@ def _inside(picture: np.ndarray, border: int) -> np.ndarray:
     return without_border(picture, border) if min(picture.shape[:2]) > 2 * border else picture
 
 
-def _scored(score: Score, sr: np.ndarray, gt: np.ndarray, border: int) -> float:
-    found = score(without_border(sr, border), without_border(gt, border))
+def _scored(score: Score, metric: Metric, sr: np.ndarray, gt: np.ndarray, lq: np.ndarray | None, border: int) -> float:
+    if not metric.of_input:
+        reference = gt if metric.needs_gt else sr
+        found = score(without_border(sr, border), without_border(reference, border))
+    elif lq is None:
+        raise ImageError("its input is not in the folder of inputs")
+    else:
+        found = score(sr, lq)
     if not np.isfinite(found):
         raise ImageError(f"the metric gives {found}, which is no score")
     return found

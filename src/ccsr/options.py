@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -21,12 +22,25 @@ ColorFix = Literal["adain", "wavelet", "none"]
 COLOR_FIXES: tuple[str, ...] = typing.get_args(ColorFix)
 DtypeName = Literal["fp32", "bf16", "fp16"]
 """Number formats; `ccsr.weights.tensors.DTYPES` has torch's."""
-SIZES = ("scale", "width", "height", "megapixels")
+_TARGETS = ("width", "height", "megapixels", "print")
+"""Options that set the size of a result directly."""
+SIZES = ("scale", *_TARGETS)
 """Options of which one sets the size."""
 PAPER = ("T", "t_max", "t_min")
 """The paper's own way to say what `steps` says."""
 EXCLUSIVE = (*combinations(SIZES, 2), *(("steps", name) for name in PAPER))
 """Pairs of options of which at most one may be given."""
+
+_ELSEWHERE = {
+    "num_images_per_prompt": "here it is samples",
+    "num_inference_steps": "here it is steps, 1 to 4, or T of the paper",
+    "guidance_scale": "here it is guidance",
+    "controlnet_conditioning_scale": "the published method has none",
+    "upscale": "here it is scale",
+}
+"""Names that people know from other pipelines, and what to use here."""
+_PER_INCH = {"in": 1.0, "cm": 2.54, "mm": 25.4}
+_PRINT_DPI = 300.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,10 @@ class Option:
     choices: tuple[Any, ...] | None = None
     words: tuple[str, ...] = ()
     """Words that are accepted beside a number, such as `auto`."""
+    pattern: str | None = None
+    """Regular expression of the whole of a text."""
+    example: str | None = None
+    """A value, for the hint where one does not follow the pattern."""
     minimum: float | None = None
     maximum: float | None = None
     short: str | None = None
@@ -85,6 +103,8 @@ class Option:
             }
             expected = " or ".join((*self.words, kind.get(self.kind, "text")))
             raise OptionError(f"{self.flag} is {value!r}", hint=f"expected {expected}") from error
+        if self.pattern and not re.fullmatch(self.pattern, parsed):
+            raise OptionError(f"{self.flag} is {value!r}", hint=f"for instance {self.example}")
         if self.choices is not None and parsed not in self.choices:
             close = get_close_matches(str(parsed), [str(c) for c in self.choices], 1)
             meant = f"did you mean {close[0]}? " if close else ""
@@ -172,6 +192,24 @@ class UpscaleOptions:
         maximum=4290,
         label="Size in megapixels",
     )
+    print: str | None = _option(
+        None,
+        "size on paper instead of a scale, such as 40x30cm (also mm, in): as large as fits on it, with the paper turned"
+        " as the picture stands",
+        "size",
+        pattern=r"(?=[0-9.]*[1-9])[0-9]{1,5}(\.[0-9]{1,4})? ?x ?(?=[0-9.]*[1-9])[0-9]{1,5}(\.[0-9]{1,4})? ?(cm|mm|in)",
+        example="40x30cm",
+        unit="WxHcm|mm|in",
+        label="Size on paper",
+    )
+    dpi: float | None = _option(
+        None,
+        "dots per inch: what --print counts with (default there: 300), and what the result's file says",
+        "size",
+        minimum=1,
+        maximum=10000,
+        label="Dots per inch",
+    )
     blend: float = _option(
         1.0,
         "share of the result; the rest is the enlarged input: a brake on invented detail",
@@ -180,6 +218,24 @@ class UpscaleOptions:
         maximum=1,
         label="Strength",
         ends=("closer to the input", "full effect"),
+    )
+    consistency: float = _option(
+        0.0,
+        "how strictly the result must shrink back to the photo: at 1 within 2 levels of 255, with the photo's noise"
+        " back in it, so not for noisy photos",
+        "result",
+        minimum=0,
+        maximum=1,
+        label="True to the photo",
+        ends=("as restored", "shrinks back to it"),
+    )
+    mask: str | None = _option(
+        None,
+        "a picture of any size that is laid over each photo: where it is black the enlarged input stays, grey mixes",
+        "result",
+        interfaces=("cli",),  # Python, the server and the nodes take the mask itself
+        unit="FILE",
+        affects_bytes=False,  # a job's hash holds the mask's own hash, wherever it lies
     )
     steps: int = _option(
         1,
@@ -406,7 +462,8 @@ class UpscaleOptions:
         for name, value in mapping.items():
             if name not in known:
                 close = get_close_matches(name, known, 1)
-                raise OptionError(f"no option is called {name}", hint=f"did you mean {close[0]}?" if close else None)
+                hint = _ELSEWHERE.get(name) or (f"did you mean {close[0]}?" if close else None)
+                raise OptionError(f"no option is called {name}", hint=hint)
             if value is not None:
                 values[name] = known[name].parse(value)
         return cls(**values).validate(given=set(values))
@@ -436,6 +493,24 @@ class UpscaleOptions:
         if self.negative_prompt is not None and self.guidance <= 1:
             raise OptionError("--negative-prompt has no effect at guidance 1", hint="add --guidance 4.5")
         return self
+
+    @property
+    def has_target(self) -> bool:
+        """Whether a size was asked for, and not a scale."""
+        return any(getattr(self, name) is not None for name in _TARGETS)
+
+    @property
+    def paper(self) -> tuple[float, float] | None:
+        """Inches of the paper to print on, across and down as given; None where none was given."""
+        if self.print is None:
+            return None
+        across, down, unit = re.findall(r"[0-9.]+|[a-z]{2}", self.print)
+        return float(across) / _PER_INCH[unit], float(down) / _PER_INCH[unit]
+
+    @property
+    def dots_per_inch(self) -> float | None:
+        """What a result's file shall say; None: what the input's file says."""
+        return self.dpi or (_PRINT_DPI if self.print else None)
 
     @property
     def trajectory(self) -> Trajectory:

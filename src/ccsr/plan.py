@@ -100,6 +100,8 @@ def output_size(width: int, height: int, options: UpscaleOptions) -> tuple[int, 
     elif options.megapixels is not None:
         ratio = (options.megapixels * 1e6 / (width * height)) ** 0.5
         size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    elif options.paper is not None:
+        size = _fitted(width, height, options.paper, options.dots_per_inch or 1)
     else:
         size = (round(width * options.scale), round(height * options.scale))
         if COMPAT[options.compat].sides_rounded_up:
@@ -112,6 +114,19 @@ def output_size(width: int, height: int, options: UpscaleOptions) -> tuple[int, 
     if max(size) > MAXIMUM_SIDE:
         raise MemoryPlanError(f"a result of {size[0]}x{size[1]} is too large", hint=f"at most {MAXIMUM_SIDE} a side")
     return size
+
+
+def _fitted(width: int, height: int, paper: tuple[float, float], dpi: float) -> tuple[int, int]:
+    """The largest (width, height) on a paper of (across, down) inches, which is turned as the picture stands."""
+    short, long = sorted(side * dpi for side in paper)
+    across, down = (long, short) if width > height else (short, long)
+    ratio = min(across / width, down / height)
+    if ratio < 1:
+        raise OptionError(
+            f"{width}x{height} is more than --print needs at {dpi:g} dots per inch",
+            hint=f"print it as it is: it has {dpi / ratio:.0f} there, or choose a larger --dpi",
+        )
+    return max(1, round(width * ratio)), max(1, round(height * ratio))
 
 
 def least_side(options: UpscaleOptions, model: "ModelDescription") -> int | None:
@@ -282,7 +297,8 @@ def _at_work(tiles: _Tiles, pixels: int) -> int:
 def _resident(input_pixels: int, pixels: int, factor: int, options: UpscaleOptions) -> float:
     """Bytes of what is as large as the picture and is not in working files: arrays under their limit, what a decoder
     and an encoder hold (WebP and AVIF hold the picture), and the sampler's latents."""
-    arrays = sum(min(RESIDENT, 12 * count) for count in (input_pixels, pixels, pixels, pixels))
+    bound = (pixels, *(input_pixels,) * 3) if options.consistency else ()
+    arrays = sum(min(RESIDENT, 12 * count) for count in (input_pixels, pixels, pixels, pixels, *bound))
     latents = 6 * 16 * pixels / factor**2
     published = 24 * pixels if COMPAT[options.compat].fit != "pad" else 0
     return arrays + 4 * input_pixels + 2 * pixels + latents + published
@@ -290,10 +306,15 @@ def _resident(input_pixels: int, pixels: int, factor: int, options: UpscaleOptio
 
 def _on_disk(input_pixels: int, pixels: int, factor: int, options: UpscaleOptions) -> int:
     """Bytes of the working files of a large picture: the enlarged input, what is decoded, the result and what is
-    written, and the latents."""
+    written, the latents, and what binds the result to its input."""
     if 12 * pixels <= RESIDENT:
         return 0
-    return int(options.batch_size * (12 * input_pixels + pixels * (12 * 3 + 6 + 16 * 4 / factor**2)))
+    per_input, per_pixel = 12, 12 * 3 + 6 + 16 * 4 / factor**2
+    if options.consistency:
+        per_input, per_pixel = per_input + 12 * 3, per_pixel + 12
+    if options.mask:
+        per_pixel += 4
+    return int(options.batch_size * (per_input * input_pixels + per_pixel * pixels))
 
 
 def _operations(pixels: int, options: UpscaleOptions, model: "ModelDescription") -> float:

@@ -16,6 +16,7 @@ from ccsr import CCSRPipeline
 from ccsr.comfyui import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from ccsr.comfyui.inputs import FROM_MODEL, inputs, node_options, options_from
 from ccsr.errors import OptionError
+from ccsr.images.resample import enlarge
 from ccsr.options import UpscaleOptions, options_of
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +133,19 @@ def test_alpha_and_masks_pass(model: dict[str, Any]) -> None:
     assert mask.shape == (2, 32, 32)
     assert (mask[:, :, :12] == 0).float().mean() > 0.9
     assert (mask[:, :, 20:] == 1).float().mean() > 0.9
+
+
+def test_where_the_restore_mask_is_0_the_enlarged_input_stays(model: dict[str, Any]) -> None:
+    image, node, values = frames(2, 8, 8), NODE_CLASS_MAPPINGS["CCSRUpscale"](), defaults("CCSRUpscale")
+    kept = torch.ones(1, 16, 16)
+    kept[:, :, :8] = 0
+    plain, _ = node.upscale(model, image, **values)
+    out, mask = node.upscale(model, image, restore_mask=kept, **values)
+    for frame, sr in zip(image, out, strict=True):
+        enlarged = torch.from_numpy(enlarge(frame.numpy(), 32, 32))
+        assert torch.equal(sr[:, :12], enlarged[:, :12])
+    assert torch.equal(out[:, :, 20:], plain[:, :, 20:])
+    assert not mask.any()
 
 
 def test_values_a_little_outside_are_clamped(model: dict[str, Any]) -> None:

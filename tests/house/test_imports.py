@@ -21,14 +21,14 @@ ALLOWED: dict[str, set[str]] = {
     "options": {"method"},
     "images": set(),
     "stability": {"images"},
-    "metrics": set(),
+    "metrics": {"images"},
     "networks": {"images", "metrics"},
     # Its timesteps and `--compat` are plain values, which the options need; a test below keeps them light.
     "method": {"images", "networks"},
     "weights": {"networks"},
     "plan": {"images", "method", "weights"},
     "engines": {"networks", "weights"},
-    "pipeline": {"engines", "images", "method", "networks", "plan", "stability", "weights"},
+    "pipeline": {"engines", "images", "method", "metrics", "networks", "plan", "stability", "weights"},
     # Other names of two modules of the method, which the documentation promised.
     "sampler": {"method"},
     "timesteps": {"method"},

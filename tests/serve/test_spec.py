@@ -96,7 +96,7 @@ def test_the_document_is_whole(address: str) -> None:
     }  # fmt: skip
     for path in ("/v1/upscale", "/v1/jobs"):
         content = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]
-        assert set(options["properties"]) | {"file"} == set(content["schema"]["properties"])
+        assert set(options["properties"]) | {"file", "mask"} == set(content["schema"]["properties"])
         assert content["examples"]
     for operations in document["paths"].values():
         for operation in operations.values():

@@ -31,6 +31,7 @@ def parser() -> Parser:
     )
     made.add_argument("folders", nargs="*", metavar="SR", help="a folder of results; with --run, of inputs")
     made.add_argument("--gt", metavar="FOLDER", help="the ground truth, paired by name")
+    made.add_argument("--lq", metavar="FOLDER", help="the inputs, for the metric consistency, which needs no --gt")
     made.add_argument("--run", metavar="MODEL", help="upscale with this model, then score")
     made.add_argument("-o", "--output", metavar="FOLDER", help="keep the results of --run here; it goes on if stopped")
     made.add_argument(
@@ -41,7 +42,9 @@ def parser() -> Parser:
     )
     made.values["--preset"] = _PRESETS
     made.add_argument("--metrics", metavar="NAME,...", help="these instead of the preset's; all for every one there is")
-    made.add_argument("--maps", metavar="FOLDER", help="write a stability map of each picture here")
+    made.add_argument(
+        "--maps", metavar="FOLDER", help="write maps here: where runs of a picture differ, and where its input does"
+    )
     for flags, text in {
         ("--check-metrics",): "say which metrics can be computed here and what the others lack, and stop",
         ("--skip-missing",): "leave out pictures without a partner, and count them",
@@ -58,52 +61,65 @@ def run(arguments: argparse.Namespace) -> int:
     """Upscale if asked to, measure, print."""
     if arguments.check_metrics:
         return _check(arguments.json)
-    from ccsr.data.layouts import find_test_set
     from ccsr.evaluate import evaluate
     from ccsr.metrics import PROTOCOLS, chosen_metrics
 
     if arguments.preset not in PROTOCOLS:
         raise OptionError(f"--preset is {arguments.preset!r}", hint=f"choose from {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[arguments.preset]
-    metrics = chosen_metrics(protocol, arguments.metrics)
-    folders = [Path(folder) for folder in arguments.folders]
+    only_inputs = bool(arguments.lq and not arguments.gt and not arguments.run)
+    metrics = chosen_metrics(protocol, arguments.metrics or ("consistency" if only_inputs else None))
     typed = given(arguments, UpscaleOptions)
     if not arguments.run and typed:
         raise OptionError(f"--{next(iter(typed)).replace('_', '-')} says how to upscale", hint="add --run MODEL")
-    if not folders or (arguments.run and len(folders) != 1):
-        raise OptionError(
-            "one folder of inputs is needed" if arguments.run else "no folder of results is given",
-            hint="ccsr evaluate --run nano realsr/" if arguments.run else "ccsr evaluate results/ --gt test_HR/",
-        )
-    truths = Path(arguments.gt) if arguments.gt else None
-    if arguments.run and truths is None:
-        found = find_test_set(folders[0])
-        folders, truths = [found.lq], found.gt
-    if truths is None:
-        raise OptionError("no ground truth is given", hint="add --gt FOLDER")
-    if not truths.is_dir():
-        raise OptionError("is not a folder", path=truths)
+    results, inputs, truths = _places(arguments)
 
     def on_progress(done: int, total: int) -> None:
         if not arguments.quiet and (done == total or done % 10 == 0):
             terminal.say(f"scored {done} of {total} pictures")
 
     with TemporaryDirectory() as temporary:
-        if arguments.run:
+        if arguments.run and inputs:
             output = Path(arguments.output or temporary)
-            _upscale(folders[0], arguments.run, output, typed, quiet=arguments.quiet)
-            folders = [output]
+            _upscale(inputs, arguments.run, output, typed, quiet=arguments.quiet)
+            results = [output]
         measured = evaluate(
-            folders,
+            results,
             truths,
             protocol,
             metrics,
+            inputs=inputs,
             skip_missing=arguments.skip_missing,
             maps=Path(arguments.maps) if arguments.maps else None,
             on_progress=on_progress,
         )
     print(json.dumps(measured.as_json()) if arguments.json else table(measured), flush=True)
     return 0
+
+
+def _places(arguments: argparse.Namespace) -> tuple[list[Path], Path | None, Path | None]:
+    """Folders of results (none yet for `--run`), of their inputs, and of the ground truth, as far as they are named."""
+    from ccsr.data.layouts import find_test_set
+
+    folders = [Path(folder) for folder in arguments.folders]
+    if not folders or (arguments.run and len(folders) != 1):
+        raise OptionError(
+            "one folder of inputs is needed" if arguments.run else "no folder of results is given",
+            hint="ccsr evaluate --run nano realsr/" if arguments.run else "ccsr evaluate results/ --gt test_HR/",
+        )
+    if arguments.run and arguments.lq:
+        raise OptionError("--lq and --run both name the inputs", hint="leave out --lq")
+    inputs, truths = (Path(folder) if folder else None for folder in (arguments.lq, arguments.gt))
+    if arguments.run:
+        inputs, folders = folders[0], []
+        if truths is None:
+            found = find_test_set(inputs)
+            inputs, truths = found.lq, found.gt
+    if truths is None and inputs is None:
+        raise OptionError("no ground truth is given", hint="add --gt FOLDER, or --lq FOLDER for consistency alone")
+    if truths is not None and not truths.is_dir():
+        raise OptionError("is not a folder", path=truths)
+    return folders, inputs, truths
 
 
 def _check(as_json: bool) -> int:

@@ -64,22 +64,32 @@ class Upscale:
         """Widgets of the node: every option."""
         return {
             "required": {"model": ("CCSR_MODEL",), "image": ("IMAGE",), **inputs()},
-            "optional": {"mask": ("MASK", {"tooltip": "enlarged with the picture, as LoadImage gives it"})},
+            "optional": {
+                "mask": ("MASK", {"tooltip": "enlarged with the picture, as LoadImage gives it"}),
+                "restore_mask": ("MASK", {"tooltip": "1 where the picture is restored, 0 where it is only enlarged"}),
+            },
         }
 
     def upscale(
-        self, model: dict[str, Any], image: "torch.Tensor", mask: "torch.Tensor | None" = None, **values: Any
+        self,
+        model: dict[str, Any],
+        image: "torch.Tensor",
+        mask: "torch.Tensor | None" = None,
+        restore_mask: "torch.Tensor | None" = None,
+        **values: Any,
     ) -> "tuple[torch.Tensor, torch.Tensor]":
         """Results (B, H, W, C) at exactly the asked size, with as many channels as came, and mask (B, H, W).
 
         A mask is 1 where a picture is transparent, as everywhere in ComfyUI; alpha, the fourth channel, is 1 elsewhere.
+        `restore_mask` (B, H, W), of any size, is 0 where the enlarged input stays.
         """
         import torch
 
         results, masks = [], []
         listen = host.progress(len(image))
         for number, frame in enumerate(image):
-            sr = _upscaled(model, frame, options_from(values), listen(number))
+            bound = None if restore_mask is None else restore_mask[min(number, len(restore_mask) - 1)]
+            sr = _upscaled(model, frame, options_from(values), listen(number), mask=bound)
             has_alpha = frame.shape[-1] == 4
             if has_alpha:
                 sr = torch.cat([sr, _enlarged(frame[..., 3], sr)[..., None]], dim=-1)
@@ -126,9 +136,14 @@ class StabilityMap:
 
 
 def _upscaled(
-    model: dict[str, Any], frame: "torch.Tensor", options: dict[str, Any], on_progress: Any, sample: int = 0
+    model: dict[str, Any],
+    frame: "torch.Tensor",
+    options: dict[str, Any],
+    on_progress: Any,
+    sample: int = 0,
+    mask: "torch.Tensor | None" = None,
 ) -> "torch.Tensor":
-    """One result (H, W, 3) on the CPU in 0..1 of one frame (h, w, 3 or 4)."""
+    """One result (H, W, 3) on the CPU in 0..1 of one frame (h, w, 3 or 4); a mask is (h, w), of any size."""
     import torch
 
     from ccsr.plan import make_plan
@@ -138,7 +153,8 @@ def _upscaled(
     # What other nodes made may lie a little outside.
     picture = frame[..., :3].detach().float().cpu().clamp(0, 1).numpy()
     plan = make_plan(picture.shape[1], picture.shape[0], chosen, pipeline.description)
-    upscaled = pipeline.upscale(picture, chosen, plan, sample, on_progress)
+    laid = None if mask is None else mask.detach().float().cpu().clamp(0, 1).numpy()
+    upscaled = pipeline.upscale(picture, chosen, plan, sample, on_progress, laid)
     return torch.from_numpy(upscaled.sr.clip(0, 1))
 
 

@@ -1,16 +1,43 @@
 """Sizes: the one bicubic filter, padding to what the networks take, and the published program's resizes.
 
 Pictures are arrays (H, W, C), float32 in 0..1 unless said otherwise. The filter is Pillow's cubic (a = -0.5),
-antialiased when shrinking: torch's without antialias differs by four grey levels on noise.
+antialiased when shrinking: torch's without antialias differs by four grey levels on noise. Pillow's Lanczos reduces a
+result to its input's size, to see whether it is still the same picture.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import ceil, floor
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from ccsr.images.buffers import bands, zeros
+
+
+class Kernel(NamedTuple):
+    """One of Pillow's filters."""
+
+    pillow: Image.Resampling
+    reach: int
+    """Pixels to each side that it sees; more when shrinking."""
+    weight: Callable[[np.ndarray], np.ndarray]
+    """Its value at distances inside the reach."""
+
+
+def _cubic(x: np.ndarray) -> np.ndarray:
+    a = -0.5
+    near: np.ndarray = ((a + 2) * x - (a + 3)) * x * x + 1
+    return np.where(x < 1, near, (((x - 5) * x + 8) * x - 4) * a)
+
+
+def _lanczos(x: np.ndarray) -> np.ndarray:
+    windowed: np.ndarray = np.sinc(x) * np.sinc(x / 3)
+    return windowed
+
+
+BICUBIC = Kernel(Image.Resampling.BICUBIC, 2, _cubic)
+LANCZOS = Kernel(Image.Resampling.LANCZOS, 3, _lanczos)
 
 
 def enlarge(picture: np.ndarray, width: int, height: int, out: np.ndarray | None = None) -> np.ndarray:
@@ -29,30 +56,48 @@ def enlarge(picture: np.ndarray, width: int, height: int, out: np.ndarray | None
 
 def enlarged_bands(picture: np.ndarray, width: int, height: int) -> Iterator[tuple[int, int, np.ndarray]]:
     """The same band by band: (first row, row after the last, these rows)."""
-    pieces = bands(height, width)
+    for top, bottom, rows in resized_bands(picture, width, height, BICUBIC):
+        yield top, bottom, rows.clip(0, 1)
+
+
+def reduced_bands(picture: np.ndarray, width: int, height: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    """A result at its input's size by the Lanczos filter, band by band as `enlarged_bands`."""
+    for top, bottom, rows in resized_bands(picture, width, height, LANCZOS):
+        yield top, bottom, rows.clip(0, 1)
+
+
+def resized_bands(
+    picture: np.ndarray, width: int, height: int, kernel: Kernel
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """`picture` at another size as (first row, row after the last, these rows), float32 and not clipped: values may be
+    of any range."""
     if picture.shape[:2] == (height, width):
-        yield from ((top, bottom, picture[top:bottom].astype(np.float32)) for top, bottom in pieces)
+        yield from ((top, bottom, picture[top:bottom].astype(np.float32)) for top, bottom in bands(height, width))
         return
+    # Of a picture that shrinks, what is read counts.
+    pieces = bands(height, max(width, picture.shape[0] * picture.shape[1] // height))
     for top, bottom in pieces:
         if len(pieces) == 1:
-            yield top, bottom, _resized(picture, width, height).clip(0, 1)
+            yield top, bottom, _resized(picture, width, height, kernel)
             continue
         # Pillow's own order: along the rows first, rounded to float32, then down the columns, summed in float64.
-        first, weights = _taps(picture.shape[0], height, top, bottom)
+        first, weights = _taps(picture.shape[0], height, top, bottom, kernel)
         start, stop = int(first.min()), min(picture.shape[0], int(first.max()) + weights.shape[1])
-        strip = _resized(picture[start:stop], width, stop - start)
+        strip = _resized(picture[start:stop], width, stop - start, kernel)
         total = np.zeros((bottom - top, *strip.shape[1:]))
         for k, weight in enumerate(weights.T):
             total += strip[np.minimum(first + k - start, len(strip) - 1)] * weight.reshape(-1, *(1,) * (strip.ndim - 1))
-        yield top, bottom, total.astype(np.float32).clip(0, 1)
+        yield top, bottom, total.astype(np.float32)
 
 
-def _resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Pillow's bicubic of each plane, float32, not clipped."""
+def _resized(picture: np.ndarray, width: int, height: int, kernel: Kernel) -> np.ndarray:
+    """Pillow's result of each plane, float32, not clipped."""
     planes = picture[..., None] if picture.ndim == 2 else picture
     out = np.stack(
         [
-            np.asarray(Image.fromarray(np.ascontiguousarray(planes[..., c], np.float32)).resize((width, height), 3))
+            np.asarray(
+                Image.fromarray(np.ascontiguousarray(planes[..., c], np.float32)).resize((width, height), kernel.pillow)
+            )
             for c in range(planes.shape[2])
         ],
         axis=-1,
@@ -60,20 +105,19 @@ def _resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     return out[..., 0] if picture.ndim == 2 else out
 
 
-def _taps(length: int, size: int, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pillow's cubic filter from `length` to `size`, for outputs `top` to `bottom`: first inputs (rows,) and weights
+def _taps(length: int, size: int, top: int, bottom: int, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+    """Pillow's filter from `length` to `size`, for outputs `top` to `bottom`: first inputs (rows,) and weights
     (rows, taps), zero behind the last."""
     scale = length / size
     stretch = max(scale, 1.0)
-    support = 2.0 * stretch
+    support = kernel.reach * stretch
     center = (np.arange(top, bottom) + 0.5) * scale
     first = np.maximum(0, (center - support + 0.5).astype(np.int64))
     stop = np.minimum(length, (center + support + 0.5).astype(np.int64))
     taps = np.arange(ceil(support) * 2 + 1)
     x = np.abs((taps + first[:, None] - center[:, None] + 0.5) * (1.0 / stretch))
-    a = -0.5
-    weights = np.where(x < 1, ((a + 2) * x - (a + 3)) * x * x + 1, (((x - 5) * x + 8) * x - 4) * a)
-    weights[(x >= 2) | (taps >= (stop - first)[:, None])] = 0
+    weights = np.where(x < kernel.reach, kernel.weight(x), 0)
+    weights[taps >= (stop - first)[:, None]] = 0
     total = np.zeros(len(first))
     for weight in weights.T:  # one by one, as Pillow adds
         total += weight

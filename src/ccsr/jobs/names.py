@@ -83,10 +83,12 @@ def _walk(root: Path, output: Path | None) -> Iterator[Source]:
 
 
 def size_tag(options: UpscaleOptions) -> str:
-    """The part of a default name that tells what was done: `_x4`, `_x2.5`, `_W1024`, `_H800`, `_MP12`."""
+    """The part of a default name that tells what was done: `_x4`, `_x2.5`, `_W1024`, `_H800`, `_MP12`, `_40x30cm`."""
     for letter, value in (("W", options.width), ("H", options.height), ("MP", options.megapixels)):
         if value is not None:
             return f"_{letter}{value:g}" if isinstance(value, float) else f"_{letter}{value}"
+    if options.print is not None:
+        return f"_{options.print.replace(' ', '')}"
     return f"_x{float(options.scale):g}"
 
 

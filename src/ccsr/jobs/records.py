@@ -129,6 +129,8 @@ class Record:
     """The one asked for; a warning tells when tiles left the denoiser to torch."""
     threads: int | None
     seconds: dict[str, float]
+    consistency: dict[str, float] | None = None
+    """How true the result is to its input: see `ccsr.metrics.consistency`. None for one that was not made now."""
     warnings: tuple[str, ...] = ()
     stability_map: str | None = None
     """The map over all samples of the picture, beside the last of them."""
@@ -149,6 +151,7 @@ def make_record(
     *,
     error: CCSRError | None = None,
     seconds: dict[str, float] | None = None,
+    consistency: dict[str, float] | None = None,
     warnings: Sequence[str] = (),
     plan: Plan | None = None,
     input_sha256: str | None = None,
@@ -180,6 +183,7 @@ def make_record(
         engine=options.engine,
         threads=plan.threads if plan else None,
         seconds={name: round(value, 3) for name, value in {**_NO_SECONDS, **(seconds or {})}.items()},
+        consistency=consistency,
         warnings=tuple(warnings),
         input_sha256=input_sha256,
     )
@@ -190,7 +194,7 @@ _NO_SECONDS = dict.fromkeys(("load", "encode", "denoise", "decode", "color", "sa
 
 def _scale(options: UpscaleOptions, planned: PlannedResult | None) -> float | None:
     """The scale that was asked for, or the one that a size amounts to; whole numbers as such."""
-    if options.width is None and options.height is None and options.megapixels is None:
+    if not options.has_target:
         scale = float(options.scale)
     elif planned is None:
         return None

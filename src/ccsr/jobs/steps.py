@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+MM_PER_INCH = 25.4
 OnProgress = Callable[[Task, int, int, str], None]
 """Called with the task at work, done, total, and the name of the stage."""
 
@@ -43,8 +44,9 @@ class Upscaler(Protocol):
         plan: Plan,
         sample: int = 0,
         on_progress: Callable[[int, int, str], None] | None = None,
+        mask: np.ndarray | None = None,
     ) -> "Upscaled":
-        """One result of a picture, both (H, W, 3) float32 in 0..1."""
+        """One result of a picture, both (H, W, 3) float32 in 0..1; a mask is (h, w), of any size."""
         ...
 
     def upscale_batch(
@@ -53,6 +55,7 @@ class Upscaler(Protocol):
         options: UpscaleOptions,
         plan: Plan,
         on_progress: Callable[[int, int, str], None] | None = None,
+        mask: np.ndarray | None = None,
     ) -> "list[Upscaled]":
         """One result for each (picture, sample); pictures of one size."""
         ...
@@ -67,6 +70,8 @@ class Steps:
         self._picture: tuple[Path, images.Picture] | None = None
         self.kept: dict[Path, Path] = {}
         """By result that is not in its place yet, where its stripes are kept."""
+        self._masked: dict[str, np.ndarray] = {}
+        """What the pipeline is given beside the pictures."""
 
     def load_pipeline(self, plan: Plan) -> None:
         """Make the pipeline, unless that was done.
@@ -79,6 +84,10 @@ class Steps:
 
             # Sums over threads are grouped by their number, so a result's last bits depend on it.
             torch.set_num_threads(plan.threads)
+            if self._options.mask:
+                from ccsr.pipeline.inputs import as_mask
+
+                self._masked = {"mask": as_mask(self._options.mask)}
             self._pipeline = self._pipeline_factory()
 
     def read(self, batch: Sequence[ClaimedTask]) -> None:
@@ -130,8 +139,8 @@ class Steps:
         try:
             with _working_files(batch[0]), stripes.keeping(self._kept(batch)):
                 if len(items) == 1:
-                    return [self._pipeline.upscale(items[0][0], self._options, plan, items[0][1], told)]
-                return list(self._pipeline.upscale_batch(items, self._options, plan, told))
+                    return [self._pipeline.upscale(items[0][0], self._options, plan, items[0][1], told, **self._masked)]
+                return list(self._pipeline.upscale_batch(items, self._options, plan, told, **self._masked))
         except OptionError:
             # Names, sizes and numbers have been checked: what the pipeline refuses now, it refuses for all pictures.
             raise
@@ -187,14 +196,18 @@ class Steps:
         for t, estimate in zip(upscaled.timesteps, upscaled.intermediates, strict=False):
             images.save(dataclasses.replace(picture, rgb=estimate, alpha=None), intermediate(output, t), **writing)
         # Last, so that a result in its place means that all of its files are.
-        result = dataclasses.replace(picture, rgb=upscaled.sr, alpha=alpha)
+        density = picture.density
+        if dpi := self._options.dots_per_inch:
+            density = (dpi / MM_PER_INCH, dpi / MM_PER_INCH)
+        result = dataclasses.replace(picture, rgb=upscaled.sr, alpha=alpha, density=density)
         left_out = images.save(result, output, quality=self._options.quality, **writing)
         changes = _changes(planned.fingerprint)
         return make_record(
             self._job, self._options, claimed.task, "done",
             seconds={"load": claimed.load, **upscaled.seconds, "save": time.perf_counter() - begin},
             warnings=[*picture.warnings, *upscaled.warnings, *left_out, *changes],
-            plan=upscaled.plan, input_sha256=None if changes else planned.fingerprint.sha256,
+            plan=upscaled.plan, consistency=upscaled.consistency.as_json() if upscaled.consistency else None,
+            input_sha256=None if changes else planned.fingerprint.sha256,
         )  # fmt: skip
 
 

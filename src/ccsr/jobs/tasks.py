@@ -19,6 +19,7 @@ from ccsr.jobs.records import Job, Maps, PlannedResult, Prepared, Task, as_ours
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan, make_plan, output_size, resolve_machine
 from ccsr.stability.maps import map_paths
+from ccsr.weights.manifest import file_sha256
 
 
 def prepare(job: Job, options: UpscaleOptions) -> Prepared:
@@ -42,10 +43,11 @@ def prepare(job: Job, options: UpscaleOptions) -> Prepared:
     inputs = [source.path for source in sources if source.path not in own_results]
     check_names([(p, n.source.path) for n in named for p in n.written(options)], inputs)
     resolve_machine(options)
+    facts = {"mask": _hash_of_picture(Path(options.mask))} if options.mask else {}
     with ExitStack() as stack:
         journals = Journals(stack)
         plans: dict[tuple[int, int], Plan] = {}
-        tasks = [task for n in named for task in _tasks(n, job, options, journals, plans)]
+        tasks = [task for n in named for task in _tasks(n, job, options, facts, journals, plans)]
     with_pictures = {task.source.root for task in tasks if not task.is_unread}
     without = [p for p in job.inputs if p not in with_pictures and os.path.isdir(p)]
     return Prepared(tasks, passed_over, without, sorted(own_results))
@@ -161,6 +163,16 @@ class _Named:
         return cls(source, header, outputs, folder, naming.map_stem(source))
 
 
+def _hash_of_picture(path: Path) -> str:
+    """What a result is told apart by that hangs on this picture too.
+
+    Raises:
+        ImageError: it is none that can be read.
+    """
+    images.read_header(path)
+    return file_sha256(path)
+
+
 def _status(path: Path) -> os.stat_result:
     try:
         return path.stat()
@@ -176,6 +188,7 @@ def _tasks(
     named: _Named,
     job: Job,
     options: UpscaleOptions,
+    facts: dict[str, str],
     journals: Journals,
     plans: dict[tuple[int, int], Plan],
 ) -> Iterator[Task]:
@@ -193,7 +206,7 @@ def _tasks(
         return
     decided = {name: getattr(plan, name) for name in _BYTES_DEPEND_ON}
     for sample, output in enumerate(named.outputs):
-        digest = options.digest(**decided, sample=sample)
+        digest = options.digest(**facts, **decided, sample=sample)
         fingerprint = Fingerprint(path, status.st_size, status.st_mtime_ns, digest, job.model.sha256)
         is_last = options.stability_map and sample == len(named.outputs) - 1
         maps = Maps(named.outputs, named.stem) if is_last and named.stem else None

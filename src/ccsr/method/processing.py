@@ -98,12 +98,20 @@ def postprocess(
     return out
 
 
-def blend(sr: np.ndarray, picture: np.ndarray, share: float) -> None:
-    """Leave `share` of `sr`, (H, W, 3), and take the rest from the enlarged `picture`; in place."""
-    if share == 1:
+def blend(sr: np.ndarray, picture: np.ndarray, share: float | np.ndarray) -> None:
+    """Leave `share` of `sr`, (H, W, 3), and take the rest from the enlarged `picture`; in place.
+
+    `share` is 0..1: a number, or a mask of any size, (h, w) float32, that is laid over the picture.
+    """
+    height, width = sr.shape[:2]
+    if isinstance(share, np.ndarray):
+        shares = resample.enlarge(share, width, height)[..., None]
+    elif share == 1:
         return
-    kept = np.float32(share)
-    for top, bottom, rows in resample.enlarged_bands(picture, sr.shape[1], sr.shape[0]):
+    else:
+        shares = np.broadcast_to(np.float32(share), (height, 1, 1))
+    for top, bottom, rows in resample.enlarged_bands(picture, width, height):
+        kept = shares[top:bottom]
         sr[top:bottom] = kept * sr[top:bottom] + (1 - kept) * rows
 
 

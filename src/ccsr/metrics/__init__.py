@@ -1,5 +1,6 @@
 """Metrics: one file each, listed in `METRICS`, put together for a paper's protocol in `PROTOCOLS`."""
 
+from ccsr.metrics.consistency import Consistency, consistency, consistency_of, difference_map
 from ccsr.metrics.differences import l1, psnr, psnr_color, psnr_rgb
 from ccsr.metrics.flat import flat_noise
 from ccsr.metrics.lattice import lattice
@@ -13,9 +14,13 @@ from ccsr.metrics.ssim import ssim
 __all__ = [
     "METRICS",
     "PROTOCOLS",
+    "Consistency",
     "Metric",
     "Protocol",
     "chosen_metrics",
+    "consistency",
+    "consistency_of",
+    "difference_map",
     "flat_noise",
     "l1",
     "lattice",

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from ccsr.metrics.consistency import consistency
 from ccsr.metrics.differences import l1, psnr, psnr_color, psnr_rgb
 from ccsr.metrics.flat import flat_noise
 from ccsr.metrics.lattice import lattice
@@ -15,7 +16,8 @@ from ccsr.metrics.squeezenet import squeezenet_distance
 from ccsr.metrics.ssim import ssim
 
 Score = Callable[[np.ndarray, np.ndarray], float]
-"""`score(sr, gt)` of two uint8 pictures (H, W, 3); metrics without reference leave the second one alone."""
+"""`score(sr, gt)` of two uint8 pictures (H, W, 3); metrics without reference leave the second one alone, and for those
+that compare with the input it is that, (h, w, 3)."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Metric:
     """The scorer; raises MissingExtraError or WeightsError where something is not there."""
     of_set: bool = False
     """Scores two whole folders (their paths) instead of two pictures."""
+    of_input: bool = False
+    """Compares with the low-quality input, both whole, instead of the ground truth."""
     digits: int = 4
     files: tuple[str, ...] = ()
     """Weights that a person has to bring."""
@@ -56,9 +60,12 @@ def _own(
     score: Score,
     *,
     needs_gt: bool = True,
+    of_input: bool = False,
     digits: int = 4,
 ) -> Metric:
-    return Metric(name, title, direction, needs_gt, (0.0, top), source, "ccsr", lambda: score, digits=digits)
+    return Metric(
+        name, title, direction, needs_gt, (0.0, top), source, "ccsr", lambda: score, of_input=of_input, digits=digits
+    )
 
 
 def _foreign(
@@ -81,6 +88,8 @@ _LISTED = (
     _own("squeezenet", "SqueezeNet distance", "lower", 4, "this project; it is not LPIPS", squeezenet_distance),
     _own("flat_noise", "noise in flat areas", "lower", 128, "this project", flat_noise, digits=2),
     _own("lattice", "lattice", "lower", _INF, "this project", lattice, needs_gt=False, digits=2),
+    _own("consistency", "consistency", "higher", 80, "this project", consistency, needs_gt=False, of_input=True,
+         digits=2),
     _foreign("lpips", "LPIPS", "lower", 1, "Zhang et al. 2018, AlexNet, 0.1", LibraryMetric(
         "pyiqa", "lpips", ("LPIPS_v0.1_alex-df73285e.pth", "alexnet-owt-7be5be79.pth"))),
     _foreign("dists", "DISTS", "lower", 1, "Ding et al. 2020", LibraryMetric(

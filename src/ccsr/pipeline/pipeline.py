@@ -1,5 +1,6 @@
 """The pipeline: preprocess, encode, sample, decode, postprocess, in the shape that diffusers users know."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,24 +11,27 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 
-from ccsr.errors import OptionError
+from ccsr.errors import OptionError, WeightsError
 from ccsr.images import stripes
 from ccsr.images.buffers import hearing
 from ccsr.method import Networks, Restorer, Settings
 from ccsr.method.compat import COMPAT
 from ccsr.method.noise import NoiseSource
-from ccsr.method.processing import Preprocessed, as_tensor, blend, postprocess, preprocess
+from ccsr.method.processing import Preprocessed, as_tensor, postprocess, preprocess
 from ccsr.method.sampler import NoiseSchedule, SamplingStep
+from ccsr.metrics.consistency import consistency_of
 from ccsr.networks import LatentControlNet, latent_factor
 from ccsr.networks.fast import prepare
 from ccsr.options import UpscaleOptions
+from ccsr.pipeline.bounds import bound, stretching
 from ccsr.pipeline.conditions import text_conditions
 from ccsr.pipeline.documentation import documents_options
 from ccsr.pipeline.engine import EngineCache
-from ccsr.pipeline.inputs import as_pictures
+from ccsr.pipeline.inputs import as_mask, as_pictures
 from ccsr.pipeline.lock import ReadWriteLock
 from ccsr.pipeline.outputs import OUTPUT_TYPES, CCSROutput, Upscaled, as_output
 from ccsr.pipeline.placement import placed
+from ccsr.pipeline.process import settle
 from ccsr.pipeline.progress import Clock, Progress, Teller, progress_of
 from ccsr.pipeline.retry import with_retry
 from ccsr.pipeline.tiles import tile_settings
@@ -65,11 +69,14 @@ class CCSRPipeline(DiffusionPipeline):
 
         `embeddings`: any of empty, positive and negative, (1, tokens, width) each.
         """
+        settle()
         super().__init__()
         self.register_modules(unet=unet, controlnet=controlnet, vae=vae, scheduler=scheduler)
         # Neither networks nor configuration: diffusers would look for their class and their file.
         self.embeddings, self.description = dict(embeddings), description
         self._lock, self._engines = ReadWriteLock(), EngineCache()
+        self._origin: dict[str, Any] | None = None
+        """Arguments of `from_pretrained` that give these weights again."""
 
     @property
     def components(self) -> dict[str, Any]:
@@ -91,14 +98,38 @@ class CCSRPipeline(DiffusionPipeline):
         Raises:
             WeightsError: the model cannot be found, read or trusted.
         """
+        settle()
+        name = str(pretrained_model_name_or_path)
         model = load_model(
-            str(pretrained_model_name_or_path),
+            name,
             dtype=torch_dtype or torch.float32,
             base_model=base_model,
             memory_format=torch.channels_last,
         )
         pipeline = cls.from_model(model)
+        # Another process may be in another folder.
+        place = str(Path(name).resolve()) if Path(name).is_dir() else name
+        pipeline._origin = {"pretrained_model_name_or_path": place, "base_model": base_model}
         return pipeline.to(device) if device else pipeline
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by name: the copy loads the same model again, in the number format and on the device of this one.
+
+        What was changed in the networks meanwhile does not go along; `save_pretrained` keeps it.
+        """
+        if self._origin is None:
+            raise TypeError(
+                "a pipeline that was put together from parts is not pickled (save_pretrained, then from_pretrained)"
+            )
+        how = {**self._origin, "torch_dtype": self.unet.dtype, "device": str(self.unet.device)}
+        return _unpickled, (type(self), how, self.description.sha256, getattr(self, "_progress_bar_config", {}))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A pipeline with networks of its own, as they are now."""
+        twin = type(self)(**copy.deepcopy(self.components, memo))
+        twin._origin = self._origin
+        twin.set_progress_bar_config(**getattr(self, "_progress_bar_config", {}))
+        return twin
 
     @classmethod
     def from_model(cls, model: Model) -> Self:
@@ -123,6 +154,7 @@ class CCSRPipeline(DiffusionPipeline):
         generator: torch.Generator | None = None,
         callback_on_step_end: OnStepEnd | None = None,
         num_samples: int | None = None,
+        mask: Any = None,
         **options: Any,
     ) -> CCSROutput:
         """Upscale pictures.
@@ -133,6 +165,7 @@ class CCSRPipeline(DiffusionPipeline):
             generator: accepted for diffusers habits: its first number becomes the seed. `seed=` repeats better.
             callback_on_step_end: called as (pipeline, step, timestep, {"latents", "x0"}) after each evaluation.
             num_samples: results per picture, each with noise of its own.
+            mask: a picture of any size that is laid over each of them: where it is black the enlarged input stays.
             **options: see `ccsr.options.UpscaleOptions`.
 
         Raises:
@@ -147,7 +180,8 @@ class CCSRPipeline(DiffusionPipeline):
             options.setdefault("seed", int(torch.randint(2**31, (1,), generator=generator)))
         chosen = UpscaleOptions.from_mapping(options, interface="python")
         output = CCSROutput([], (), [])
-        pictures = [p for item in (image if isinstance(image, list) else [image]) for p in as_pictures(item)]
+        pictures = [p for item in (image if isinstance(image, list | tuple) else [image]) for p in as_pictures(item)]
+        laid = None if mask is None else as_mask(mask)
         output.warnings += [warning for picture in pictures for warning in picture.warnings]
         wanted = [(picture, sample) for picture in pictures for sample in range(chosen.samples)]
         meter = StabilityMeter()
@@ -156,16 +190,17 @@ class CCSRPipeline(DiffusionPipeline):
                 height, width = batch[0][0].rgb.shape[:2]
                 plan = make_plan(width, height, chosen, self.description)
                 given = [(picture.rgb, sample) for picture, sample in batch]
-                results = self.upscale_batch(given, chosen, plan, on_step_end=callback_on_step_end)
+                results = self.upscale_batch(given, chosen, plan, on_step_end=callback_on_step_end, mask=laid)
                 for out, (picture, _) in zip(results, batch, strict=True):
                     output.timesteps = out.timesteps
                     output.warnings += out.warnings
+                    output.consistency.append(out.consistency)
                     if chosen.samples > 1:
                         number, sample = divmod(len(output.images), chosen.samples)
                         meter.update(str(number), sample, out.sr)
                         if sample == chosen.samples - 1:
                             output.stability_maps.append(meter.deviation.mean(2))
-                    output.images.append(as_output(out.sr, picture, output_type))
+                    output.images.append(as_output(out.sr, picture, output_type, chosen.dots_per_inch))
                     bar.update()
         return output
 
@@ -176,9 +211,10 @@ class CCSRPipeline(DiffusionPipeline):
         plan: Plan,
         sample: int = 0,
         on_progress: Progress | None = None,
+        mask: np.ndarray | None = None,
     ) -> Upscaled:
         """As `upscale_batch`, for one result of one picture."""
-        return self.upscale_batch([(picture, sample)], options, plan, on_progress)[0]
+        return self.upscale_batch([(picture, sample)], options, plan, on_progress, mask=mask)[0]
 
     def upscale_batch(
         self,
@@ -187,22 +223,26 @@ class CCSRPipeline(DiffusionPipeline):
         plan: Plan,
         on_progress: Progress | None = None,
         on_step_end: OnStepEnd | None = None,
+        mask: np.ndarray | None = None,
     ) -> list[Upscaled]:
         """One result for each (picture, sample), at the plan's size.
 
         `on_progress` is called as (done, total, part) while the networks run, and between the bands of a large
-        picture; what it raises stops the work. A result that fails is tried once more: see `with_retry`.
+        picture; what it raises stops the work. A result that fails is tried once more: see `with_retry`. `mask`,
+        (h, w) in 0..1 and of any size, is laid over each picture: where it is 0 the enlarged input stays.
 
         Raises:
             ModelOutputError: a result is not finite in fp32 either.
             MemoryError or RuntimeError: memory runs out with the smallest tiles too.
         """
 
+        settle()
+
         def attempt(batch: Batch, plan: Plan) -> list[Upscaled]:
             teller = Teller(on_progress)
             stripes.begin(f"{plan.dtype}-{plan.tile}-{plan.vae_tile}")
             with placed((self.unet, self.controlnet, self.vae), plan, self._lock), hearing(teller.alive):
-                return self._run(batch, options, plan, teller, on_step_end)
+                return self._run(batch, options, plan, mask, teller, on_step_end)
 
         return with_retry(attempt, batch, plan)
 
@@ -212,12 +252,16 @@ class CCSRPipeline(DiffusionPipeline):
         batch: Batch,
         options: UpscaleOptions,
         plan: Plan,
+        mask: np.ndarray | None,
         teller: Teller,
         on_step_end: OnStepEnd | None,
     ) -> list[Upscaled]:
         """Preprocess, encode, sample, decode, postprocess."""
         clock, restorer = Clock(), self._restorer(options, plan)
         inputs = self._preprocess(batch, options, plan, restorer)
+        if mask is not None:
+            for each, (picture, _) in zip(inputs, batch, strict=True):
+                each.warnings += stretching(mask, picture)
         lq_up = torch.cat([as_tensor(each.lq_up) for each in inputs]) if len(inputs) > 1 else as_tensor(inputs[0].lq_up)
         draw = self._noise(batch, options, lq_up, restorer)
         estimates: list[Tensor] = []
@@ -235,9 +279,9 @@ class CCSRPipeline(DiffusionPipeline):
             clock.lap("denoise")
             decoded = restorer.decode(latent)
             clock.lap("decode")
-        results = self._postprocess(decoded, inputs, options, plan)
-        for sr, (picture, _) in zip(results, batch, strict=True):
-            blend(sr, picture, options.blend)
+        fixed = self._postprocess(decoded, inputs, options, plan)
+        results = [bound(sr, picture, options, mask) for sr, (picture, _) in zip(fixed, batch, strict=True)]
+        true = [consistency_of(sr, picture) for sr, (picture, _) in zip(results, batch, strict=True)]
         clock.lap("color")
         intermediates = [self._postprocess(restorer.decode(x0), inputs, options, plan) for x0 in estimates]
         seconds = {name: value / len(batch) for name, value in clock.seconds.items()}
@@ -249,6 +293,7 @@ class CCSRPipeline(DiffusionPipeline):
                 warnings=inputs[i].warnings,
                 intermediates=[estimate[i] for estimate in intermediates],
                 plan=plan,
+                consistency=true[i],
             )
             for i, sr in enumerate(results)
         ]
@@ -312,3 +357,18 @@ class CCSRPipeline(DiffusionPipeline):
     def size_multiple(self) -> int:
         """Pixels that a padded side is a multiple of: the VAE's factor times the UNet's."""
         return latent_factor(self.vae) * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+
+def _unpickled(kind: type[CCSRPipeline], how: dict[str, Any], sha256: str, bar: dict[str, Any]) -> CCSRPipeline:
+    """The pipeline that `from_pretrained(**how)` gives, if its weights are still those.
+
+    Raises:
+        WeightsError: they are not there, or are others now.
+    """
+    pipeline = kind.from_pretrained(**how)
+    if pipeline.description.sha256 != sha256:
+        raise WeightsError(
+            "other weights lie here than when the pipeline was pickled", path=pipeline.description.folder
+        )
+    pipeline.set_progress_bar_config(**bar)
+    return pipeline

@@ -89,7 +89,7 @@ class Adviser:
 
     def choice(self, width: int, height: int, scale: Fraction) -> Choice:
         """What a photo of (width, height) would become at this scale."""
-        options = dataclasses.replace(self.options, scale=scale, width=None, height=None, megapixels=None)
+        options = dataclasses.replace(self.options, scale=scale, width=None, height=None, megapixels=None, print=None)
         try:
             plan = make_plan(width, height, options, self.model)
         except CCSRError as error:

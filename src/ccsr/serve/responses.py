@@ -27,6 +27,13 @@ class Stability(_Model):
     scale: float = Field(description="value of the last colour of the map, 0..1")
 
 
+class Consistency(_Model):
+    """How true a result is to its input: reduced to the input's size by the Lanczos filter, in 8 bit."""
+
+    psnr: float = Field(description="over R, G and B in dB; 80 for equal pictures")
+    largest: int = Field(description="largest difference of a value, 0..255")
+
+
 class JobInput(_Model):
     """One picture that came in."""
 
@@ -51,6 +58,7 @@ class JobResult(_Model):
     input_width: int | None
     input_height: int | None
     seconds: dict[str, float]
+    consistency: Consistency | None = Field(None, description="of a result that was made; null for one that failed")
     warnings: list[str]
     links: dict[str, str | None]
 

@@ -39,6 +39,8 @@ def _property(option: Option) -> dict[str, Any]:
         known |= {"type": "string", "enum": [str(c) for c in option.choices]}
     else:
         known["type"] = {bool: "boolean", int: "integer", str: "string"}.get(option.kind, "number")
+        if option.pattern is not None:
+            known["pattern"] = f"^{option.pattern}$"
         if option.minimum is not None:
             known["minimum"] = _plain(option.minimum)
         if option.maximum is not None:
@@ -65,6 +67,9 @@ def _property(option: Option) -> dict[str, Any]:
     return known | {name: value for name, value in extra.items() if value}
 
 
+_MASK = "a picture of any size that is laid over each one: where it is black the enlarged input stays, grey mixes"
+
+
 def form_schema(options: dict[str, Any], *, several: bool) -> dict[str, Any]:
     """Schema of the multipart body: the picture or pictures, and the options as form fields."""
     picture = {"type": "string", "format": "binary", "description": "the bytes of a picture file"}
@@ -76,7 +81,7 @@ def form_schema(options: dict[str, Any], *, several: bool) -> dict[str, Any]:
     return {
         "type": "object",
         "required": ["file"],
-        "properties": {"file": file, **plain},
+        "properties": {"file": file, "mask": {**picture, "description": _MASK}, **plain},
         "allOf": _EXCLUSIONS,
         "additionalProperties": False,
     }

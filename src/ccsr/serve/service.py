@@ -15,6 +15,7 @@ from ccsr.plan import resolve_machine
 from ccsr.serve.admission import Adviser, Choice, job_of, on_device, tasks_of
 from ccsr.serve.errors import Problem, with_client_name
 from ccsr.serve.eta import Estimator
+from ccsr.serve.mask import masked
 from ccsr.serve.models import ServedModels
 from ccsr.serve.queue import ActiveJob, JobQueue
 from ccsr.serve.responses import JobResponse
@@ -98,7 +99,8 @@ class Service:
             raise OptionError(f"{count} results, the limit is {limits.max_results}", hint="ask for fewer --samples")
         names = {str(folder / input.stored): input.name for input in inputs}
         job = job_of(folder, inputs, self.models.by_name[options.model])
-        tasks = tasks_of(job, on_device(options, self.devices[0], limits), limits)
+        chosen = masked(on_device(options, self.devices[0], limits), folder, limits)
+        tasks = tasks_of(job, chosen, limits)
         # One broken or too large picture does not stop the others.
         if all(task.error for task in tasks):
             raise next(with_client_name(task.error, names) for task in tasks if task.error)

@@ -2,6 +2,7 @@
 
 DATA/jobs.sqlite
 DATA/jobs/ID/input/000.jpg      uploads under names of our own
+DATA/jobs/ID/mask.png           the mask that came with them, if one did
 DATA/jobs/ID/result/...         results, with the journal that lets a stopped job go on
 DATA/jobs/ID/spread/000.npy     standard deviation over the samples of one picture
 """

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from ccsr.serve.errors import Problem, is_disk_full
+from ccsr.serve.mask import mask_path
 from ccsr.serve.service import Service
 from ccsr.serve.store import Input
 
@@ -32,7 +33,7 @@ async def receive(request: Request, service: Service, *, several: bool) -> Recei
     """Read the body of a request.
 
     Raises:
-        Problem: no multipart body, a field twice, too many of them, or a `file` that is no file.
+        Problem: no multipart body, a field twice, too many of them, or a `file` or `mask` that is no file.
     """
     if service.queue.is_full:
         async for _ in request.stream():
@@ -44,19 +45,20 @@ async def receive(request: Request, service: Service, *, several: bool) -> Recei
         raise Problem(422, "the body is not multipart/form-data (send the picture in a field called file)")
     most = service.settings.max_files
     try:
-        form = await request.form(max_files=most + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+        form = await request.form(max_files=most + 2, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
     except HTTPException as error:
         status = 413 if "Too many files" in str(error.detail) else 422
         raise Problem(status, f"the form cannot be read: {error.detail}") from error
     except OSError as error:  # a part that is long lies in a file meanwhile
         raise Problem.disk_full() if is_disk_full(error) else error from None
     try:
-        files, fields = [], {}
+        files, masks = list[UploadFile](), list[UploadFile]()
+        fields: dict[str, Any] = {}
         for name, value in form.multi_items():
-            if name == "file" and isinstance(value, UploadFile):
-                files.append(value)
-            elif name == "file":
-                raise Problem(422, "file is text (send the picture's bytes with a file name)")
+            if name in ("file", "mask") and isinstance(value, UploadFile):
+                (files if name == "file" else masks).append(value)
+            elif name in ("file", "mask"):
+                raise Problem(422, f"{name} is text (send the picture's bytes with a file name)")
             elif isinstance(value, UploadFile) or name in fields:
                 what = "a file" if isinstance(value, UploadFile) else "there twice"
                 raise Problem(422, f"the field {shown(name)} is {what} (send it once, as text)")
@@ -64,12 +66,14 @@ async def receive(request: Request, service: Service, *, several: bool) -> Recei
                 fields[name] = value
         if not several and len(files) > 1:
             raise Problem(422, f"{len(files)} pictures (send one, or post them to /v1/jobs)")
-        return await run_in_threadpool(_keep, service, files, fields)
+        if len(masks) > 1:
+            raise Problem(422, f"{len(masks)} masks (send one, it is laid over every picture)")
+        return await run_in_threadpool(_keep, service, files, masks, fields)
     finally:
         await form.close()
 
 
-def _keep(service: Service, files: list[UploadFile], fields: dict[str, Any]) -> Received:
+def _keep(service: Service, files: list[UploadFile], masks: list[UploadFile], fields: dict[str, Any]) -> Received:
     id = service.store.new_id()
     try:
         folder = service.store.folder_of(id)
@@ -77,15 +81,21 @@ def _keep(service: Service, files: list[UploadFile], fields: dict[str, Any]) -> 
         for number, file in enumerate(files):
             name = shown(file.filename or "picture")
             input = Input(number, name, f"input/{number:03d}{_suffix(name)}")
-            with (folder / input.stored).open("wb") as out:
-                shutil.copyfileobj(file.file, out, 1 << 20)
+            _copy(file, folder / input.stored)
             inputs.append(input)
+        for mask in masks:
+            _copy(mask, mask_path(folder, _suffix(shown(mask.filename or ""))))
     except BaseException as error:
         service.store.remove(id)
         if is_disk_full(error):
             raise Problem.disk_full() from error
         raise
     return Received(id, inputs, fields)
+
+
+def _copy(file: UploadFile, path: Path) -> None:
+    with path.open("wb") as out:
+        shutil.copyfileobj(file.file, out, 1 << 20)
 
 
 def shown(name: str) -> str:

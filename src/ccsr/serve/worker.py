@@ -24,6 +24,7 @@ from ccsr.plan import make_plan, resolve_machine
 from ccsr.serve.admission import job_of, on_device, tasks_of
 from ccsr.serve.errors import with_client_name
 from ccsr.serve.eta import Estimator
+from ccsr.serve.mask import masked
 from ccsr.serve.memory import give_back
 from ccsr.serve.models import ServedModels
 from ccsr.serve.queue import ActiveJob, JobQueue
@@ -100,6 +101,7 @@ class Worker(threading.Thread):
         begin = time.monotonic()
 
         try:
+            options = masked(options, folder, self._settings)
             tasks = tasks_of(request, options, self._settings)
             deadline = begin + self._settings.job_seconds
             listener = _JobListener(active, self._store, tasks, names, options, deadline)

@@ -41,8 +41,8 @@ def coloured(deviation: np.ndarray, full: float = FULL) -> np.ndarray:
     return np.round(_COLOURS[low] * (1 - share) + _COLOURS[low + 1] * share).astype(np.uint8)
 
 
-def with_scale(deviation: np.ndarray, full: float = FULL) -> Image.Image:
-    """The map with its colour scale below: labelled in grey levels of 255, and the mean, which is this L-STD."""
+def with_scale(deviation: np.ndarray, full: float = FULL, what: str = "std over runs") -> Image.Image:
+    """The map with its colour scale below: labelled in grey levels of 255, what it is, and its mean (the L-STD)."""
     height, width = deviation.shape
     size = max(11, min(28, width // 28))
     strip = 4 * size
@@ -56,7 +56,7 @@ def with_scale(deviation: np.ndarray, full: float = FULL) -> Image.Image:
     draw.text((left, y), "0", _INK, font)
     draw.text((right, y), f"{full * 255:.0f} of 255", _INK, font, anchor="ra")
     if width >= 20 * size:
-        middle = f"std over runs, mean {deviation.mean():.4f}"
+        middle = f"{what}, mean {deviation.mean():.4f}"
         draw.text(((left + right) // 2, y), middle, _INK, font, anchor="ma")
     return sheet
 
@@ -87,3 +87,11 @@ def save_maps(deviation: np.ndarray, mean: np.ndarray, stem: Path) -> None:
     for path, picture in zip(map_paths(stem), (with_scale(deviation), overlay(deviation, mean)), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         images.save(images.Picture(np.asarray(picture, np.float32) / 255), path)
+
+
+def save_difference(difference: np.ndarray, stem: Path) -> None:
+    """Write the map of a result's difference from its input, (h, w) in 0..1, as `STEM_consistency.png`."""
+    path = stem.with_name(f"{stem.name}_consistency.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet = with_scale(difference, what="difference from the input")
+    images.save(images.Picture(np.asarray(sheet, np.float32) / 255), path)

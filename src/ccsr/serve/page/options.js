@@ -7,7 +7,7 @@ const WORDS = {
   png: "PNG", jpeg: "JPEG", webp: "WebP", tiff: "TIFF", avif: "AVIF", auto: "automatic", none: "none", nuts: "non-uniform",
   adain: "mean and spread", wavelet: "coarse colours", fp32: "32 bit", bf16: "bfloat16", fp16: "16 bit",
 };
-const ELSEWHERE = ["scale", "width", "height", "megapixels"];   // see sizes.js
+const ELSEWHERE = ["scale", "width", "height", "megapixels", "print"];   // see sizes.js
 const UNSET = { format: "same as the photo", color_fix: "what suits the model" };
 
 export class Options {
