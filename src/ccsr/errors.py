@@ -7,6 +7,7 @@
     ├── WeightsError      (also OSError)     a model cannot be found, read or trusted
     ├── OptionError       (also ValueError)  an option, or two of them together, make no sense
     ├── MemoryPlanError   (also ValueError)  the work does not fit the machine
+    ├── DiskFullError     (also OSError)     there is no room left where something is to be kept
     ├── ModelOutputError  (also ValueError)  a network returned values that are no picture
     ├── TrainingError     (also RuntimeError) a training run cannot go on
     └── MissingExtraError (also ImportError) an optional dependency is not installed
@@ -53,6 +54,10 @@ class OptionError(CCSRError, ValueError):
 
 class MemoryPlanError(CCSRError, ValueError):
     """The work does not fit the machine's memory."""
+
+
+class DiskFullError(CCSRError, OSError):
+    """There is no room left where something is to be kept."""
 
 
 class ModelOutputError(CCSRError, ValueError):

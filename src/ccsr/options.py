@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from fractions import Fraction
+from itertools import combinations
 from typing import Any, Literal, Self
 
 from ccsr.errors import OptionError
@@ -21,6 +22,14 @@ ColorFix = Literal["adain", "wavelet", "none"]
 COLOR_FIXES: tuple[str, ...] = typing.get_args(ColorFix)
 DtypeName = Literal["fp32", "bf16", "fp16"]
 """Number formats; `ccsr.weights.tensors.DTYPES` has torch's."""
+_TARGETS = ("width", "height", "megapixels", "print")
+"""Options that set the size of a result directly."""
+SIZES = ("scale", *_TARGETS)
+"""Options of which one sets the size."""
+PAPER = ("T", "t_max", "t_min")
+"""The paper's own way to say what `steps` says."""
+EXCLUSIVE = (*combinations(SIZES, 2), *(("steps", name) for name in PAPER))
+"""Pairs of options of which at most one may be given."""
 
 GROUPS = {
     "size": "size of the result",
@@ -44,8 +53,6 @@ _ELSEWHERE = {
     "upscale": "here it is scale",
 }
 """Names that people know from other pipelines, and what to use here."""
-_TARGETS = ("width", "height", "megapixels", "print")
-"""Options that set the size of a result directly."""
 _PER_INCH = {"in": 1.0, "cm": 2.54, "mm": 25.4}
 _PRINT_DPI = 300.0
 
@@ -547,10 +554,10 @@ class UpscaleOptions:
     def validate(self, given: set[str] | None = None) -> Self:
         """The only place for rules between options; `given` are the names that were asked for."""
         given = given if given is not None else {f.name for f in fields(self) if getattr(self, f.name) != f.default}
-        sizes = sorted(given & {"scale", *_TARGETS})
+        sizes = sorted(given & set(SIZES))
         if len(sizes) > 1:
             raise OptionError(f"--{sizes[0]} and --{sizes[1]} both set the size", hint="give one of them")
-        paper = sorted(given & {"T", "t_max", "t_min"})
+        paper = sorted(given & set(PAPER))
         if "steps" in given and paper:
             raise OptionError(f"--steps excludes --{paper[0].replace('_', '-')}", hint="give one or the other")
         if self.sampling == "uniform" and paper:

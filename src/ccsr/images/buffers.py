@@ -8,7 +8,7 @@ is told then, as an error, and not while pixels are written, as a crash.
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import prod
@@ -27,6 +27,7 @@ _SLIMMEST = 16
 """Rows of a band at least, however wide the picture."""
 
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
+_listener: ContextVar[Callable[[], None] | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
@@ -83,10 +84,32 @@ def _no_file(size: int, folder: Path, error: OSError) -> ImageError:
     return ImageError(f"no working file of {size / 1e9:.2f} GB in {folder}: {error.strerror or error}")
 
 
-def bands(height: int, width: int) -> list[tuple[int, int]]:
+class Bands(list[tuple[int, int]]):
+    """The bands of a picture; whoever goes through those of a large one is heard, see `hearing`."""
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        listener = _listener.get() if len(self) > 1 else None
+        for band in super().__iter__():
+            if listener:
+                listener()
+            yield band
+
+
+def bands(height: int, width: int) -> Bands:
     """(first row, row after the last) of each band of a picture, from the top: a function of its size alone."""
     rows = max(_SLIMMEST, BAND // max(1, width))
-    return [(top, min(top + rows, height)) for top in range(0, height, rows)]
+    return Bands((top, min(top + rows, height)) for top in range(0, height, rows))
+
+
+@contextmanager
+def hearing(listener: Callable[[], None] | None) -> Iterator[None]:
+    """Inside, in this thread, `listener` is called before each band of a large picture; what it raises stops the work,
+    which would take minutes without another sign of life."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def _reserve(descriptor: int, size: int) -> None:

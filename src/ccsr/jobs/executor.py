@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from ccsr.images import buffers
 from ccsr.jobs.claims import ClaimedTask, Claims
 from ccsr.jobs.events import Advanced, Event, OrderedReporter, Stop
 from ccsr.jobs.records import NumberedTask, Record, Task
@@ -193,8 +194,16 @@ class _Run:
 
     def _read(self, batch: list[ClaimedTask]) -> Message:
         """In the reader."""
-        self.steps.read(batch)
+        with buffers.hearing(lambda: self._on_read(batch[0].task)):
+            self.steps.read(batch)
         return BatchRead(batch)
+
+    def _on_read(self, task: Task) -> None:
+        """In the reader, between the bands of a large picture: nothing is done yet, but whoever listens may stop it."""
+        if self.stopping:
+            raise Stop
+        if not self.computing:
+            self.messages.put(Advanced(task, 0, 1000, "read"))
 
     # -- compute -------------------------------------------------------------------------------------------------------
 

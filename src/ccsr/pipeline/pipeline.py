@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ccsr.errors import OptionError, WeightsError
 from ccsr.images import stripes
+from ccsr.images.buffers import hearing
 from ccsr.method import Networks, Restorer, Settings
 from ccsr.method.compat import COMPAT
 from ccsr.method.noise import NoiseSource
@@ -31,7 +32,7 @@ from ccsr.pipeline.lock import ReadWriteLock
 from ccsr.pipeline.outputs import OUTPUT_TYPES, CCSROutput, Upscaled, as_output
 from ccsr.pipeline.placement import placed
 from ccsr.pipeline.process import settle
-from ccsr.pipeline.progress import Clock, Progress, progress_of
+from ccsr.pipeline.progress import Clock, Progress, Teller, progress_of
 from ccsr.pipeline.retry import with_retry
 from ccsr.pipeline.tiles import tile_settings
 from ccsr.plan import Plan, batches, least_side, make_plan
@@ -226,9 +227,9 @@ class CCSRPipeline(DiffusionPipeline):
     ) -> list[Upscaled]:
         """One result for each (picture, sample), at the plan's size.
 
-        `on_progress` is called as (done, total, part) while the networks run; what it raises stops the work. A result
-        that fails is tried once more: see `with_retry`. `mask`, (h, w) in 0..1 and of any size, is laid over each
-        picture: where it is 0 the enlarged input stays.
+        `on_progress` is called as (done, total, part) while the networks run, and between the bands of a large
+        picture; what it raises stops the work. A result that fails is tried once more: see `with_retry`. `mask`,
+        (h, w) in 0..1 and of any size, is laid over each picture: where it is 0 the enlarged input stays.
 
         Raises:
             ModelOutputError: a result is not finite in fp32 either.
@@ -238,9 +239,10 @@ class CCSRPipeline(DiffusionPipeline):
         settle()
 
         def attempt(batch: Batch, plan: Plan) -> list[Upscaled]:
+            teller = Teller(on_progress)
             stripes.begin(f"{plan.dtype}-{plan.tile}-{plan.vae_tile}")
-            with placed((self.unet, self.controlnet, self.vae), plan, self._lock):
-                return self._run(batch, options, plan, mask, on_progress, on_step_end)
+            with placed((self.unet, self.controlnet, self.vae), plan, self._lock), hearing(teller.alive):
+                return self._run(batch, options, plan, mask, teller, on_step_end)
 
         return with_retry(attempt, batch, plan)
 
@@ -251,7 +253,7 @@ class CCSRPipeline(DiffusionPipeline):
         options: UpscaleOptions,
         plan: Plan,
         mask: np.ndarray | None,
-        on_progress: Progress | None,
+        teller: Teller,
         on_step_end: OnStepEnd | None,
     ) -> list[Upscaled]:
         """Preprocess, encode, sample, decode, postprocess."""
@@ -270,7 +272,7 @@ class CCSRPipeline(DiffusionPipeline):
             if on_step_end:
                 on_step_end(self, step.index, step.t, {"latents": step.z_t, "x0": step.x0})
 
-        with progress_of(restorer, lq_up, self.description.flops_per_pixel, on_progress):
+        with progress_of(restorer, lq_up, self.description.flops_per_pixel, teller):
             encoded = restorer.encode(lq_up, draw)
             clock.lap("encode")
             latent = restorer.sample(encoded, draw, on_step)
