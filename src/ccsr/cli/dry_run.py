@@ -37,7 +37,7 @@ def amount(tasks: "Sequence[Task]") -> str:
 def show(tasks: "Sequence[Task]", options: UpscaleOptions, *, verbose: bool) -> None:
     """Tell a person what would be made, how large, how long it takes and what it needs; `verbose` adds how each
     picture would be computed."""
-    for (path, state), group in groupby(tasks, lambda task: (task.source.path, _state(task))):
+    for (path, state, has_failed), group in groupby(tasks, lambda t: (t.source.path, _state(t), t.has_failed)):
         alike = list(group)
         results = [task.planned for task in alike if task.planned]
         if state == "failed":
@@ -46,7 +46,7 @@ def show(tasks: "Sequence[Task]", options: UpscaleOptions, *, verbose: bool) -> 
         elif state == "skipped":
             terminal.say(f"{path}: {_names(results)} made before")
         elif state == "planned":
-            again = ", could not be upscaled before, is tried again" if alike[0].has_failed else ""
+            again = ", could not be upscaled before, is tried again" if has_failed else ""
             terminal.say(f"{path}: {_sizes(results)}, {_time(alike)}{again}: {_names(results)}")
             if verbose:
                 terminal.say(f"  {_how(results[0], options)}")
