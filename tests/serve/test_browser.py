@@ -344,7 +344,7 @@ def test_results_belong_to_photos(opened: Callable[..., Any], serving: Callable[
     # A removed one comes back with its result.
     page.get_by_label("Remove coffee.jpg").click(force=True)
     assert page.locator("#strip .thumb").count() == 1
-    assert page.evaluate("document.activeElement.className") == "thumb"
+    until(page, "document.activeElement.className === 'thumb'")
     page.get_by_role("button", name="Undo").click()
     assert page.locator("#strip .thumb").nth(0).get_attribute("aria-label") == "coffee.jpg, done"
     until(page, "document.querySelector('#facts').textContent.startsWith('90 × 60 → 360 × 240')")
