@@ -77,7 +77,7 @@ def test_its_steps_in_a_new_environment(tmp_path: Path) -> None:
     for step in copies():
         *sources, target = step.split()
         for source in sources:
-            place = app / target if len(sources) == 1 else app / target / source
+            place = app / target / source if target.endswith("/") else app / target
             place.parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
             copy(ROOT / source, place)
