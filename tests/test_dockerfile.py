@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,38 @@ def steps(kind: str) -> list[str]:
     return [line.removeprefix(f"{kind} ") for line in LINES if line.startswith(f"{kind} ")]
 
 
+def copies() -> list[str]:
+    """Those from this folder, and not from another stage."""
+    return [step for step in steps("COPY") if not step.startswith("--from=")]
+
+
+def test_a_change_of_the_source_leaves_the_layer_with_torch() -> None:
+    (torch,) = (at for at, line in enumerate(LINES) if line.startswith("RUN pip install") and line.endswith(" torch"))
+    before = [line for line in LINES[:torch] if line.startswith("COPY ")]
+    assert before == ["COPY constraints.txt ./"]
+
+
+def test_the_image_is_the_environment_alone_and_its_user_a_number() -> None:
+    last = LINES[max(at for at, line in enumerate(LINES) if line.startswith("FROM ")) :]
+    venv = shlex.split(steps("RUN")[0])[-1]
+    assert [line for line in last if line.startswith("COPY ")] == [f"COPY --from=build {venv} {venv}"]
+    (user,) = steps("USER")
+    assert re.fullmatch(r"([1-9]\d*):\1", user)
+    (made,) = (line for line in last if line.startswith("RUN "))
+    assert f"chown {user} /data" in made
+    assert f"--uid {user.partition(':')[0]} " in made
+
+
+def test_the_labels_are_the_package_s() -> None:
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    labels = dict(word.split("=", 1) for word in shlex.split(steps("LABEL")[0]))
+    told = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
+    assert (told["title"], told["licenses"], told["version"]) == (known["name"], known["license"], known["version"])
+
+
 def test_what_is_copied_exists_and_is_not_ignored() -> None:
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    copied = {name.removeprefix("./") for step in steps("COPY") for name in step.split()[:-1]}
+    copied = {name.removeprefix("./") for step in copies() for name in step.split()[:-1]}
     assert copied == kept
     assert all((ROOT / name).exists() for name in copied)
 
@@ -44,10 +74,10 @@ def test_the_command_is_one_of_ours() -> None:
 @pytest.mark.slow
 def test_its_steps_in_a_new_environment(tmp_path: Path) -> None:
     app = tmp_path / "app"
-    for step in steps("COPY"):
+    for step in copies():
         *sources, target = step.split()
         for source in sources:
-            place = app / target if len(sources) == 1 else app / target / source
+            place = app / target / source if target.endswith("/") else app / target
             place.parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
             copy(ROOT / source, place)

@@ -20,6 +20,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 pytest.importorskip("fastapi", reason='the extra "serve" is not installed')
 
+from ccsr.images.resample import enlarge
 from ccsr.serve.service import Service
 from ccsr.serve.settings import ServeSettings
 from ccsr.serve.worker import load_pipeline
@@ -553,6 +554,177 @@ def test_the_results_own_pixels(opened: Callable[..., Any], serving: Callable[..
     assert len({int(c) % 4 for c in columns}) == 1
 
 
+# -- protecting a part ------------------------------------------------------------------------------------------------
+
+
+def paint(page: Any, left: float, right: float) -> None:
+    """One stroke by mouse, up and down between these shares of the picture's width, from edge to edge."""
+    box = page.locator("#compare").bounding_box()
+    page.mouse.move(box["x"] + left * box["width"], box["y"] + 0.98 * box["height"])
+    page.mouse.down()
+    for number, x in enumerate(np.linspace(left, right, 12)):
+        for y in (0.02, 0.98) if number % 2 else (0.98, 0.02):
+            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=3)
+    page.mouse.up()
+
+
+def painted(page: Any) -> list[float]:
+    """The share of each tenth of the picture's width that is painted."""
+    return list(
+        page.evaluate(
+            """() => {
+                const canvas = document.querySelector("#paint");
+                const { width, height } = canvas, { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+                const shares = new Array(10).fill(0);
+                for (let at = 0; at < width * height; at++) {
+                    if (data[4 * at + 3]) shares[Math.floor((at % width) * 10 / width)]++;
+                }
+                return shares.map((count) => count * 10 / (width * height));
+            }"""
+        )
+    )
+
+
+def test_what_is_painted_over_stays(opened: Callable[..., Any], serving: Callable[..., Any],
+                                    photos: dict[str, Path]) -> None:  # fmt: skip
+    page = opened(serving())
+    page.set_input_files("#files", photos["cat.png"])
+    choose_size(page, "2")
+    protect = page.get_by_role("button", name="Protect a part")
+    protect.click()
+    assert protect.get_attribute("aria-pressed") == "true"
+    assert page.get_by_role("button", name="Undo stroke").is_disabled()
+    paint(page, 0.05, 0.4)
+    shares = painted(page)
+    assert min(shares[1:4]) == pytest.approx(1, abs=0.01)
+    assert max(shares[5:]) == 0
+    # Strokes are taken back one by one, by button and by key, and all at once; the focus stays within.
+    paint(page, 0.7, 0.9)
+    assert min(painted(page)[7:9]) == pytest.approx(1, abs=0.01)
+    page.get_by_role("button", name="Undo stroke").click()
+    assert painted(page) == pytest.approx(shares, abs=1e-3)
+    paint(page, 0.7, 0.9)
+    page.keyboard.press("Control+z")
+    assert painted(page) == pytest.approx(shares, abs=1e-3)
+    page.get_by_role("button", name="Clear").click()
+    assert max(painted(page)) == 0
+    assert page.evaluate("document.activeElement.id") == "brush-done"
+    assert page.locator("#line").inner_text() == "ccsr upscale cat.png --scale 2"
+    paint(page, 0.05, 0.4)
+    accessible(page)
+    page.keyboard.press("Escape")
+    assert not page.locator("#brush").is_visible()
+    assert page.evaluate("document.activeElement.id") == "protect"
+    assert page.locator("#paint").is_visible()
+    assert page.locator("#line").inner_text() == "ccsr upscale cat.png --scale 2 --mask cat_mask.png"
+
+    upscale(page)
+    assert not page.locator("#paint").is_visible()
+    with page.expect_download() as waiting:
+        page.locator("#save").click()
+    got = np.asarray(Image.open(waiting.value.path()).convert("RGB")).astype(float)
+    lq = np.asarray(Image.open(photos["cat.png"]).convert("RGB"), np.float32) / 255
+    plain = np.round(enlarge(lq, 240, 160) * 255)
+    assert got.shape == plain.shape
+    np.testing.assert_array_equal(got[:, 24:96], plain[:, 24:96])
+    assert np.abs(got - plain)[:, 130:].mean() > 2
+    assert "the mask" not in page.locator("#facts").inner_text()
+
+    # The mask as a file, for the command line.
+    protect.click()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Save mask").click()
+    assert waiting.value.suggested_filename == "cat_mask.png"
+    mask = np.asarray(Image.open(waiting.value.path()).convert("L"))
+    width = mask.shape[1]
+    assert mask[:, width // 10 : width * 2 // 5].max() == 0
+    assert mask[:, width * 3 // 5 :].min() == 255
+    # Painted anew, the work is due again; taken back, it is not; a reloaded page still knows what was protected.
+    assert not page.locator("#go").is_visible()
+    paint(page, 0.7, 0.9)
+    assert page.locator("#go").inner_text() == "Upscale again"
+    page.get_by_role("button", name="Undo stroke").click()
+    assert not page.locator("#go").is_visible()
+    page.reload()
+    finish(page)
+    assert page.locator("#line").inner_text() == "ccsr upscale cat.png --scale 2 --mask cat_mask.png"
+    assert not page.locator("#go").is_visible()
+    page.get_by_role("button", name="Protect a part").click()
+    assert painted(page) == pytest.approx(shares, abs=1e-3)
+
+
+def test_a_mask_belongs_to_its_photo_and_is_finer_when_enlarged(page: Any, photos: dict[str, Path]) -> None:
+    page.set_input_files("#files", [photos["cat.png"], photos["coffee.jpg"]])
+    page.locator("#strip .thumb").nth(1).wait_for()
+    page.get_by_role("button", name="Protect a part").click()
+    box = page.locator("#compare").bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.click(*middle)
+    coarse = sum(painted(page))
+    page.get_by_role("button", name="Undo stroke").click()
+    page.mouse.move(*middle)
+    page.mouse.wheel(0, -400)
+    page.mouse.click(*middle)
+    assert 0 < sum(painted(page)) < coarse / 3
+    page.locator("#strip .thumb").nth(1).click()
+    assert sum(painted(page)) == 0
+    page.locator("#strip .thumb").nth(0).click()
+    assert 0 < sum(painted(page)) < coarse / 3
+    commands = page.locator("#line .command").all_inner_texts()
+    assert commands == ["ccsr upscale cat.png --mask cat_mask.png", "ccsr upscale coffee.jpg"]
+
+
+def swipe(phone: Any, *moments: list[tuple[float, float]]) -> None:
+    """Fingers that touch, move through these places and leave; there may be more of them in a later moment."""
+    touch = phone.context.new_cdp_session(phone)
+    fingers = 0
+    for places in moments:
+        kind = "touchStart" if len(places) > fingers else "touchMove"
+        fingers = len(places)
+        points = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(places)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        phone.wait_for_timeout(20)
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_a_finger_paints_and_two_enlarge(opened: Callable[..., Any], serving: Callable[..., Any],
+                                         photos: dict[str, Path]) -> None:  # fmt: skip
+    phone = opened(
+        serving(), viewport={"width": 360, "height": 740}, device_scale_factor=2, is_mobile=True, has_touch=True
+    )
+    phone.set_input_files("#files", photos["cat.png"])
+    phone.get_by_role("button", name="Protect a part").tap()
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 360
+    accessible(phone, sizes=False)
+    box = phone.locator("#compare").bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    swipe(phone, *([(middle[0], middle[1] - 10 * step)] for step in range(8)))
+    assert phone.evaluate("scrollY") == 0
+    shares = painted(phone)
+    assert max(shares[4:6]) > 0.2
+    assert max(shares[:3] + shares[7:]) == 0
+    fitted = percent(phone)
+    spread = ([(middle[0] - 8 * step, middle[1]), (middle[0] + 30 + 8 * step, middle[1])] for step in range(8))
+    swipe(phone, [middle], *spread)
+    assert percent(phone) > 1.5 * fitted
+    assert painted(phone) == shares
+    phone.get_by_role("button", name="Done").tap()
+    upscale(phone)
+
+
+def test_print_tells_its_resolution(page: Any, photos: dict[str, Path]) -> None:
+    """The size for print counts with the dots per inch asked for, and the file says them."""
+    page.set_input_files("#files", photos["large.png"])
+    choose_size(page, "print")
+    assert page.locator("#line").inner_text() == "ccsr upscale large.png --dpi 300 --scale 8"
+    page.get_by_text("More options").click()
+    page.get_by_label("Dots per inch").fill("100")
+    assert page.locator("#line").inner_text() == "ccsr upscale large.png --dpi 100 --scale 1181/420"
+    until(page, "document.querySelector('#size-print').textContent === '1181 × 1181'")
+    assert "Size on paper" not in page.locator("#panel").inner_text()
+    assert "at 100 % within 2 levels of 255" in page.locator("#option-consistency-help").inner_text()
+
+
 # -- hands, ears and phones -------------------------------------------------------------------------------------------
 
 
@@ -689,34 +861,17 @@ def swipe_and_pinch(phone: Any) -> None:
     """Up over the picture scrolls, sideways moves the border, two fingers enlarge."""
     phone.evaluate("scrollTo(0, 0)")
     box = phone.locator("#compare").bounding_box()
-    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    touch = phone.context.new_cdp_session(phone)
-
-    def touched(kind: str, *points: tuple[float, float]) -> None:
-        known = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(points)]
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": known})
-        phone.wait_for_timeout(20)
-
+    x, y = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     cut = border(phone)
-    touched("touchStart", middle)
-    for step in range(1, 8):
-        touched("touchMove", (middle[0], middle[1] - 15 * step))
-    touched("touchEnd")
+    swipe(phone, *([(x, y - 15 * step)] for step in range(8)))
     until(phone, "scrollY > 30")
     assert border(phone) == cut
     phone.evaluate("scrollTo(0, 0)")
     phone.wait_for_timeout(400)
-    touched("touchStart", middle)
-    for step in range(1, 8):
-        touched("touchMove", (middle[0] - 12 * step, middle[1]))
-    touched("touchEnd")
+    swipe(phone, *([(x - 12 * step, y)] for step in range(8)))
     assert border(phone) < cut - 10
     fitted = percent(phone)
-    touched("touchStart", middle)
-    touched("touchStart", middle, (middle[0] + 30, middle[1]))
-    for step in range(1, 8):
-        touched("touchMove", (middle[0] - 8 * step, middle[1]), (middle[0] + 30 + 8 * step, middle[1]))
-    touched("touchEnd")
+    swipe(phone, [(x, y)], *([(x - 8 * step, y), (x + 30 + 8 * step, y)] for step in range(8)))
     assert percent(phone) > 1.5 * fitted
 
 

@@ -1,6 +1,7 @@
 // The page: photos in, one button, results out. What it does goes through the same API as everybody's programs.
 
 import { blob, Failure, json, onConnection, onTokenNeeded, patiently } from "./api.js";
+import { maskFile } from "./brush.js";
 import { end, Line, take } from "./line.js";
 import { Options } from "./options.js";
 import { have, inputOf, look, photoOf, shrink, trouble } from "./photos.js";
@@ -17,7 +18,7 @@ let selected = null;
 let options, sizes, limits, schema;
 const views = new Map();   // what the entries of the browser's history show
 let here = history.state?.view;
-const viewer = new Viewer();
+const viewer = new Viewer(drawChoices);
 const strip = new Strip($("strip"), { select: choose, remove, add: () => $("files").click() });
 const line = new Line({ changed, ended });
 
@@ -88,10 +89,11 @@ function startOver() {
 
 // -- work ------------------------------------------------------------------------------------------------------------
 
-// What is asked of the server for a photo.
+// What is asked of the server for a photo: options, and the mask where one was painted.
 function asked(photo) {
-  const { scale } = sizes.of(photo, sizes.idFor(photos));
-  return { ...(scale === "4" ? {} : { scale }), ...options.values() };
+  const id = sizes.idFor(photos);
+  const { scale } = sizes.of(photo, id);
+  return { ...(scale === "4" ? {} : { scale }), ...options.values(), ...sizes.beside(id), ...(photo.mask.length ? { mask: photo.mask } : {}) };
 }
 
 function keyOf(values) { return JSON.stringify(Object.entries(values).sort()); }
@@ -203,8 +205,10 @@ async function resume(ids) {
   for (const id of ids) {
     try {
       const job = await patiently(() => json(`/v1/jobs/${id}`));
+      const mask = recent.maskOf(id, limits.keep_hours);
+      const asked = { ...job.options, ...(mask ? { mask } : {}) };
       const taken = job.inputs.map((input) => Object.assign(photoOf(input.name), {
-        job: id, input: input.index, from: { job: id, input: input.index }, asked: job.options, state: "waiting", fresh: true,
+        job: id, input: input.index, from: { job: id, input: input.index }, asked, mask: mask ?? [], state: "waiting", fresh: true,
       }));
       for (const file of job.files) take(taken.find((photo) => photo.input === file.input_index), file);
       if (["done", "failed", "cancelled"].includes(job.state)) end(taken, job);
@@ -250,8 +254,8 @@ async function thumbs() {
 
 // -- saving ----------------------------------------------------------------------------------------------------------
 
-async function save(from, name) {
-  const link = made("a", { href: URL.createObjectURL(await blob(from)), download: name });
+async function save(file, name) {
+  const link = made("a", { href: URL.createObjectURL(await file), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
@@ -260,13 +264,19 @@ async function saveOne() {
   const result = selected.results[viewer.sample];
   const format = $("save-as").value;
   const name = format ? result.name.replace(/\.\w+$/, ENDINGS[format]) : result.name;
-  await save(`${result.address}${format ? `&format=${format}` : ""}`, name);
+  await save(blob(`${result.address}${format ? `&format=${format}` : ""}`), name);
+}
+
+function maskName(name) { return `${name.replace(/\.\w+$/, "")}_mask.png`; }
+
+async function saveMask() {
+  await save(maskFile(selected.mask, selected), maskName(selected.name));
 }
 
 async function saveAll() {
   const format = $("save-as").value;
   const jobs = recent.idsOf(photos.filter((photo) => photo.results.length)).map((id) => `id=${id}`).join("&");
-  await save(`/v1/results?${jobs}${format ? `&format=${format}` : ""}`, "ccsr-results.zip");
+  await save(blob(`/v1/results?${jobs}${format ? `&format=${format}` : ""}`), "ccsr-results.zip");
 }
 
 // -- drawing ---------------------------------------------------------------------------------------------------------
@@ -321,6 +331,12 @@ function show() {
   );
 }
 
+// Of what the button and the command line say.
+function drawChoices() {
+  drawLine();
+  drawAct();
+}
+
 function drawAct() {
   const busy = line.busy;
   const results = photos.reduce((count, photo) => count + photo.results.length, 0);
@@ -361,7 +377,8 @@ function drawLine() {
     groups.set(key, [...(groups.get(key) ?? []), photo.name]);
   }
   $("line").replaceChildren(...[...groups].map(([key, names]) => {
-    const words = options.commandLine(names, Object.fromEntries(JSON.parse(key)));
+    const { mask, ...values } = Object.fromEntries(JSON.parse(key));
+    const words = options.commandLine(names, { ...values, ...(mask ? { mask: maskName(names[0]) } : {}) });
     return made("span", { className: "command" }, ...words.flatMap((word) => [made("span", { textContent: word }), " "]).slice(0, -1));
   }));
 }
@@ -409,7 +426,7 @@ function listen() {
   $("panel").addEventListener("submit", (event) => { event.preventDefault(); if (!$("go").hidden) start(); });
   $("cancel").addEventListener("click", cancel);
   $("fresh").addEventListener("click", startOver);
-  for (const [id, act] of [["save", saveOne], ["save-all", saveAll]]) {
+  for (const [id, act] of [["save", saveOne], ["save-all", saveAll], ["brush-save", saveMask]]) {
     $(id).addEventListener("click", () => act().catch((error) => warn(error.message)));
   }
   $("copy").addEventListener("click", async () => {
@@ -461,7 +478,7 @@ async function main() {
   $("private").hidden = !health.local;
   schema = await json("/v1/options");
   options = new Options(schema, await json("/v1/models"));
-  sizes = new Sizes($("sizes"), () => { plan(); draw(); });
+  sizes = new Sizes($("sizes"), () => options.values().dpi, () => { plan(); draw(); });
   options.draw($("front"), $("rest"), $("expert"), () => { draw(); plan(); });
   $("loading").hidden = true;
   if (location.hash) await fromAddress(); else draw();

@@ -2,6 +2,7 @@
 // that fails fails alone, and what is done is there while the rest is on its way.
 
 import { blob, call, events, json, patiently, pause } from "./api.js";
+import { maskFile } from "./brush.js";
 import { inputOf } from "./photos.js";
 
 const SHOWN = /\.(png|jpe?g|webp|gif|avif)$/i;   // results that browsers show as they are
@@ -67,7 +68,9 @@ export class Line {
     const body = new FormData();
     photo.file ??= await blob(inputOf(photo));
     body.append("file", photo.file, photo.name);
-    for (const [name, value] of Object.entries(photo.asked)) body.append(name, value);
+    const { mask, ...values } = photo.asked;
+    for (const [name, value] of Object.entries(values)) body.append(name, value);
+    if (mask) body.append("mask", await maskFile(mask, photo), "mask.png");
     const answer = await (await call("/v1/jobs", { method: "POST", body, signal: this.stopper.signal })).json();
     Object.assign(photo, { job: answer.id, input: 0, from: { job: answer.id, input: 0 } });
     if (this.cancelling || photo.dropped) await this.stop(photo);

@@ -8,6 +8,12 @@ const WORDS = {
   adain: "mean and spread", wavelet: "coarse colours", fp32: "32 bit", bf16: "bfloat16", fp16: "16 bit",
 };
 const ELSEWHERE = ["scale", "width", "height", "megapixels", "print"];   // see sizes.js
+const ONLY_THERE = { mask: { "x-flag": "--mask" } };   // here it is painted
+// Where the option list speaks of what this page has otherwise.
+const HELP = {
+  dpi: "What the file tells a printer. “For print” counts with it, and with 300 where it is not set.",
+  consistency: "How strictly the result must shrink back to the photo: at 100 % within 2 levels of 255, with the photo's noise back in it, so not for noisy photos.",
+};
 const UNSET = { format: "same as the photo", color_fix: "what suits the model" };
 
 export class Options {
@@ -56,7 +62,7 @@ export class Options {
   commandLine(files, asked) {
     const words = ["ccsr", "upscale", ...files.map(quoted)];
     for (const [name, value] of Object.entries(asked)) {
-      const known = this.schema.properties[name];
+      const known = this.schema.properties[name] ?? ONLY_THERE[name];
       if (!known) continue;
       words.push(known["x-flag"]);
       if (known.type !== "boolean") words.push(quoted(value));
@@ -85,10 +91,18 @@ export class Options {
     return this.framed(known, id, input);
   }
 
-  framed(known, id, ...controls) {
-    const help = made("p", { className: "help", id: `${id}-help`, textContent: plain(known.description, this.schema) });
-    controls.find((c) => c.id === id)?.setAttribute("aria-describedby", help.id);
-    return made("div", { className: "field" }, made("label", { className: "label", htmlFor: id, textContent: known["x-label"] }), ...controls, ...(known["x-front"] ? [] : [help]));
+  framed(known, id, control) {
+    const label = made("label", { className: "label", htmlFor: id, textContent: known["x-label"] });
+    return made("div", { className: "field" }, label, control, ...this.help(known, control));
+  }
+
+  // A line below a control, or none for those in front, which have room for their names alone.
+  help(known, control) {
+    if (known["x-front"]) return [];
+    const name = control.id.replace("option-", "");
+    const help = made("p", { className: "help", id: `${control.id}-help`, textContent: HELP[name] ?? plain(known.description, this.schema) });
+    control.setAttribute("aria-describedby", help.id);
+    return [help];
   }
 
   checkbox(name, known, id) {
@@ -126,7 +140,7 @@ export class Options {
     const [left, right] = known["x-ends"];
     return made("div", { className: "field" },
       made("label", { className: "label", htmlFor: id }, known["x-label"], shown), input,
-      made("div", { className: "ends" }, made("span", { textContent: left }), made("span", { textContent: right })));
+      made("div", { className: "ends" }, made("span", { textContent: left }), made("span", { textContent: right })), ...this.help(known, input));
   }
 
   chips(name, known, id, numeric) {

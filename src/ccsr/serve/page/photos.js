@@ -10,6 +10,7 @@ const KEPT = 8;          // photos whose full pictures are kept at hand
 export function photoOf(name, file = null) {
   return {
     name, file, width: 0, height: 0, thumb: null, before: null, state: "new", job: null, input: 0, from: null, asked: null, ran: null,
+    mask: [],  // strokes, see brush.js
     plan: null, progress: 0, results: [], error: null, note: "", consistency: null, map: null, stability: null,
   };
 }

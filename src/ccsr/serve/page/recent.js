@@ -16,9 +16,13 @@ export function remember(photos, keepHours) {
   const ids = idsOf(photos);
   if (!ids.length) return;
   const names = photos.filter((photo) => photo.job || photo.results.length).map((photo) => photo.name);
+  const masks = Object.fromEntries(photos.filter((photo) => photo.job && photo.asked?.mask).map((photo) => [photo.job, photo.asked.mask]));
   const others = known(keepHours).filter((one) => !one.ids.every((id) => ids.includes(id)));
-  write([{ ids, names: names.slice(0, 3), count: names.length, when: Date.now() }, ...others].slice(0, MOST));
+  write([{ ids, names: names.slice(0, 3), count: names.length, masks, when: Date.now() }, ...others].slice(0, MOST));
 }
+
+// What was protected in a job of this browser: strokes, or nothing.
+export function maskOf(id, keepHours) { return known(keepHours).find((one) => one.masks?.[id])?.masks[id] ?? null; }
 
 export function forget(ids, keepHours) { write(known(keepHours).filter((one) => !one.ids.some((id) => ids.includes(id)))); }
 

@@ -3,7 +3,8 @@
 import { post } from "./api.js";
 import { made, megapixels, spoken, times } from "./words.js";
 
-const PRINT_PIXELS = 3543;         // 30 cm at 300 dots per inch
+const PRINT_INCHES = 30 / 2.54;
+const PRINT_DPI = 300;             // where none is asked for
 const COMFORTABLE = 50e6;          // pixels of a result that nobody has asked to be larger
 const CHOICES = [
   { id: "2", title: "Twice as large", scale: () => "2" },
@@ -14,15 +15,16 @@ const CHOICES = [
   { id: "other", title: "Other", scale: null },
 ];
 
-function printed(photo) {
-  const longest = Math.max(photo.width, photo.height);
+function printed(photo, dpi) {
+  const longest = Math.max(photo.width, photo.height), wanted = Math.round(PRINT_INCHES * dpi);
   if (!longest) return "2";
-  return longest >= PRINT_PIXELS ? "1" : longest * 8 <= PRINT_PIXELS ? "8" : `${PRINT_PIXELS}/${longest}`;
+  return longest >= wanted ? "1" : longest * 8 <= wanted ? "8" : `${wanted}/${longest}`;
 }
 
 export class Sizes {
-  // `changed` is called when another choice is made.
-  constructor(place, changed) {
+  // `dpi` tells the dots per inch that are asked for, `changed` is called when another choice is made.
+  constructor(place, dpi, changed) {
+    this.dpi = () => Number(dpi()) || PRINT_DPI;
     this.chosen = null;            // null: whatever suits the photos
     this.other = "3";
     this.rows = new Map();
@@ -69,7 +71,7 @@ export class Sizes {
 
   scaleOf(id, photo) {
     if (id === "other") return this.other;
-    return CHOICES.find((choice) => choice.id === id).scale(photo);
+    return CHOICES.find((choice) => choice.id === id).scale(photo, this.dpi());
   }
 
   // The choice that counts for these photos: the one made, or the largest that is comfortable for all of them.
@@ -87,6 +89,9 @@ export class Sizes {
     if (id === "most" || lowered) return { scale: String(plan.most.scale), choice: plan.most, lowered };
     return { scale: this.scaleOf(id, photo), choice: plan[id], lowered };
   }
+
+  // What a choice asks for beside its scale: a file for print says how large it prints.
+  beside(id) { return id === "print" ? { dpi: String(this.dpi()) } : {}; }
 
   // The scale that a restored job had.
   restore(scale) {

@@ -1,6 +1,7 @@
 // The picture in the middle: input against result under a movable border, enlarged and moved at will, and several
 // results side by side.
 
+import { Brush } from "./brush.js";
 import { made, steadiness } from "./words.js";
 import { Zoom } from "./zoom.js";
 
@@ -9,7 +10,8 @@ const NEAR = 24;               // from the border, in which a drag moves it and 
 const STEP = 1.5;
 
 export class Viewer {
-  constructor() {
+  // `painted` is called when what a photo protects has changed.
+  constructor(painted) {
     this.shown = null;         // a photo
     this.sample = 0;
     this.view = "compare";
@@ -17,6 +19,7 @@ export class Viewer {
     this.cut = 50;
     this.zoom = new Zoom();
     this.pointers = new Map();
+    this.brush = new Brush({ changed: (photo) => { this.draw(); painted(photo); }, turned: () => this.draw() });
     this.listen();
     new ResizeObserver(() => this.fit()).observe($("view"));
   }
@@ -65,6 +68,10 @@ export class Viewer {
       $("legend-words").textContent = steadiness(photo.stability.mean);
       $("legend-high").textContent = `${Math.round(photo.stability.scale * 255)} of 255 levels or more`;
     }
+    $("protect").hidden = all || !photo.width;
+    if ($("protect").hidden) this.brush.on = false;
+    this.brush.show(photo, ready);
+    $("compare").classList.toggle("painting", this.brush.on);
     this.drawPick(many && !all);
     this.fit();
     this.move(this.cut);
@@ -128,7 +135,7 @@ export class Viewer {
     Object.assign(compare.style, { width: `${frame.width}px`, height: `${frame.height}px` });
     compare.classList.toggle("zoomed", isLarger);
     compare.classList.toggle("ready", !$("after").hidden);
-    for (const id of ["before", "after", "map"]) {
+    for (const id of ["before", "after", "map", "paint"]) {
       Object.assign($(id).style, {
         width: `${image.width}px`, height: `${image.height}px`, transform: `translate(${offset.x}px, ${offset.y}px)`,
       });
@@ -160,7 +167,9 @@ export class Viewer {
       compare.addEventListener(event, (told) => this[event](told));
     }
     compare.addEventListener("dragstart", (event) => event.preventDefault());
+    compare.addEventListener("pointerleave", () => { $("ring").hidden = true; });
     compare.addEventListener("dblclick", (event) => {
+      if (this.brush.on) return;
       const { x, y } = this.within(event);
       this.zoomed((zoom) => (zoom.isLarger ? zoom.reset() : zoom.to(Math.max(2, zoom.factor / zoom.ratio), x, y)));
     });
@@ -186,23 +195,30 @@ export class Viewer {
 
   within(event) {
     const box = $("compare").getBoundingClientRect();
-    return { x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height, width: box.width };
+    const { width, height } = box;
+    return { x: (event.clientX - box.left) / width, y: (event.clientY - box.top) / height, width, height };
   }
 
   pointerdown(event) {
     if (event.button) return;
     this.pointers.set(event.pointerId, event);
-    if (this.pointers.size === 1) {
+    const paints = this.brush.on && !event.target.closest(".knob");
+    if (this.pointers.size > 1) this.brush.drop();
+    else if (paints) {
+      this.drag = "paint";
+      this.brush.begin(this.beneath(event), this.zoom.image.width);
+    } else {
       const { x, width } = this.within(event);
       const onBorder = Math.abs(x * width - (this.cut / 100) * width) < NEAR;
       this.drag = !this.zoom.isLarger || (onBorder && this.shown.results.length) ? "border" : "picture";
       // A finger may be about to scroll the page: then it does not move the border.
       if (this.drag === "border" && event.pointerType !== "touch") this.pointermove(event);
     }
-    if (event.pointerType === "mouse" || this.drag === "picture") $("compare").setPointerCapture(event.pointerId);
+    if (event.pointerType === "mouse" || this.drag !== "border") $("compare").setPointerCapture(event.pointerId);
   }
 
   pointermove(event) {
+    if (this.brush.on) this.ring(event);
     const last = this.pointers.get(event.pointerId);
     if (!last) return;
     this.pointers.set(event.pointerId, event);
@@ -215,6 +231,8 @@ export class Viewer {
         zoom.to((zoom.factor * span(event)) / span(last), x, y);
         zoom.by((event.clientX - last.clientX) / 2, (event.clientY - last.clientY) / 2);
       });
+    } else if (this.drag === "paint") {
+      for (const one of event.getCoalescedEvents?.() ?? [event]) this.brush.go(this.beneath(one));
     } else if (this.drag === "picture") {
       this.zoomed((zoom) => zoom.by(event.clientX - last.clientX, event.clientY - last.clientY));
     } else if (this.shown.results.length) {
@@ -222,8 +240,26 @@ export class Viewer {
     }
   }
 
-  pointerup(event) { this.pointers.delete(event.pointerId); }
-  pointercancel(event) { this.pointers.delete(event.pointerId); }
+  pointerup(event) {
+    this.pointers.delete(event.pointerId);
+    this.brush.end();
+  }
+
+  pointercancel(event) {
+    this.pointers.delete(event.pointerId);
+    this.brush.drop();
+  }
+
+  // The point of the picture under a pointer.
+  beneath(event) {
+    const { x, y } = this.within(event);
+    return this.zoom.under(x, y);
+  }
+
+  ring(event) {
+    const { x, y, width, height } = this.within(event);
+    this.brush.hover(x * width, y * height);
+  }
 
   // 1, 0, + and -, and the arrows: the picture where it is enlarged, else the border.
   key(event) {

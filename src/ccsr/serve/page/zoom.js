@@ -36,11 +36,7 @@ export class Zoom {
 
   // Enlarges so that the point of the picture under (x, y), in 0..1 of the frame, stays there.
   to(factor, x = 0.5, y = 0.5) {
-    const before = { frame: this.frame, image: this.image };
-    const held = {
-      x: this.center.x + ((x - 0.5) * before.frame.width) / before.image.width,
-      y: this.center.y + ((y - 0.5) * before.frame.height) / before.image.height,
-    };
+    const held = this.under(x, y);
     const most = Math.max(1, (this.factor * MOST) / this.ratio);
     this.factor = Math.min(most, Math.max(this.least, factor));
     this.center = {
@@ -51,6 +47,14 @@ export class Zoom {
   }
 
   toRatio(ratio, x, y) { this.to((this.factor * ratio) / this.ratio, x, y); }
+
+  // The point of the picture, in 0..1, under (x, y) of the frame.
+  under(x, y) {
+    return {
+      x: this.center.x + ((x - 0.5) * this.frame.width) / this.image.width,
+      y: this.center.y + ((y - 0.5) * this.frame.height) / this.image.height,
+    };
+  }
 
   // Moves the picture by so many screen units.
   by(x, y) {
