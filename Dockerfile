@@ -11,7 +11,7 @@ WORKDIR /app
 COPY constraints.txt ./
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --no-cache-dir -c constraints.txt --extra-index-url "$TORCH_INDEX" torch
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY src ./src
 RUN pip install --no-cache-dir -c constraints.txt ".[serve]"
 
