@@ -18,7 +18,7 @@ RUN pip install --no-cache-dir -c constraints.txt ".[serve]"
 FROM ${BASE}
 LABEL org.opencontainers.image.title="ccsr" \
       org.opencontainers.image.description="Faithful enlarging of photographs: the web page and the HTTP API" \
-      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.licenses="Apache-2.0 AND BSD-3-Clause" \
       org.opencontainers.image.version="0.1.0"
 COPY --from=build /opt/ccsr /opt/ccsr
 # By number, so that an orchestrator can see that it is not root; a folder mounted at /data must belong to it.
