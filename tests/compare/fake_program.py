@@ -18,8 +18,19 @@ def after(*names: str, default: str = "") -> str:
     return found[0] if found else default
 
 
-inputs = Path(after("--init-img", "--input", "--image_path", "--img_dir", "-i"))
-out = Path(after("--outdir", "--output", "--output_dir", "--save_dir", "-o"))
+INPUT = (
+    "--init-img",
+    "--input",
+    "--image_path",
+    "--img_dir",
+    "--input_image",
+    "--LR_dir",
+    "--lq_dir",
+    "--video_path",
+    "-i",
+)
+inputs = Path(after(*INPUT))
+out = Path(after("--outdir", "--output", "--output_dir", "--save_dir", "--SR_dir", "-o"))
 seed = int(after("--seed", default="0"))
 runs = int(after("--sample_times", "--repeat_times", default="1"))
 assert inputs.is_dir()

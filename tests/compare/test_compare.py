@@ -235,6 +235,36 @@ def test_what_cannot_be_measured_is_not_available(home: Path, monkeypatch: pytes
     assert "| 0.3782 / 0.0263 |" in printed
 
 
+def test_a_metric_that_no_line_has_is_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CCSR_METRIC_WEIGHTS", raising=False)
+    config = home / "compare.yaml"
+    config.write_text(config.read_text().replace("[psnr, ssim, l1]", "[psnr, lpips, dists]"))
+    assert compared("-q", "--only", "bicubic", "--limit", "1") == 0
+    for name in ("table.md", "table.csv", "table.tex"):
+        text = (home / "out" / name).read_text()
+        said = [line for line in text.splitlines() if "No line has LPIPS, DISTS; ccsr evaluate --check" in line]
+        assert len(said) == (name != "table.csv")
+        assert "PSNR" in text
+        assert text.count("LPIPS") == len(said)
+    assert "No line has LPIPS, DISTS" in (home / "out" / "report.html").read_text()
+
+
+def test_pictures_that_are_not_there_are_told_with_their_source(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = home / "compare.yaml"
+    config.write_text(config.read_text().replace("data: set", "data: gone\ndata_source: ask the library"))
+    assert compared("-q") == 2
+    assert "gone: is not there (ask the library)" in capsys.readouterr().err
+
+
+def test_the_example_needs_nothing_but_the_checkout(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "compare.yaml"
+    out = tmp_path / "made"
+    assert main(["compare", "--config", str(example), "-o", str(out), "-q", "--only", "bicubic,Lanczos"]) == 0
+    rows = json.loads((out / "comparison.json").read_text())["methods"]
+    assert [row["name"] for row in rows] == ["bicubic", "Lanczos"]
+    assert all(row["pictures"] == 4 for row in rows)
+
+
 def test_latex_commands_are_kept_out_of_names() -> None:
     from ccsr.compare import formats
     from ccsr.compare.table import Cell, Table, TableLine

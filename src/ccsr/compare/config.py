@@ -27,6 +27,8 @@ class ComparisonConfig:
     lq: Path | None = None
     gt: Path | None = None
     """The two folders, where they lie apart."""
+    data_source: str = ""
+    """Where the pictures come from: told where they are not there."""
     dataset: str | None = None
     """RealSR, DrealSR or DIV2K: which of the paper's rows belong to these pictures."""
     title: str = ""
@@ -61,6 +63,8 @@ class ComparisonConfig:
     def folders(self) -> tuple[Path, Path]:
         """Folders of low-quality pictures and of ground truth."""
         if self.data is not None:
+            if self.data_source and not self.data.exists():
+                raise OptionError("is not there", path=self.data, hint=self.data_source)
             found = find_test_set(self.data)
             return found.lq, found.gt
         if self.lq is None or self.gt is None:

@@ -37,6 +37,7 @@ def terminal(tables: Sequence[Table], heading: Sequence[str]) -> str:
             )
         out += [f"{line.name}: {line.problem}" for line in table.lines if line.problem]
         out += [f"[{number}] {note}" for number, note in enumerate(table.notes, 1)]
+        out += [table.left_out] if table.left_out else []
     return "\n".join(out)
 
 
@@ -57,6 +58,7 @@ def markdown(tables: Sequence[Table], heading: Sequence[str]) -> str:
             out.append(f"| {name} | " + " | ".join(_markdown_cell(cell) for cell in line.cells) + " |")
         said = [f"- {_md(line.name)}: {_md(line.problem)}" for line in table.lines if line.problem]
         said += [f"- [{number}] {_md(note)}" for number, note in enumerate(table.notes, 1)]
+        said += ["", _md(table.left_out)] if table.left_out else []
         out += ["", *said, ""] if said else [""]
     return "\n".join(out).rstrip() + "\n"
 
@@ -101,6 +103,7 @@ def latex(tables: Sequence[Table], heading: Sequence[str]) -> str:
         out += [r"\hline", r"\end{tabular}}", r"\end{table*}"]
         out += [f"% {line.name}: {line.problem}" for line in table.lines if line.problem]
         out += [f"% [{number}] {note}" for number, note in enumerate(table.notes, 1)]
+        out += [f"% {table.left_out}"] if table.left_out else []
     return "\n".join(out) + "\n"
 
 

@@ -53,6 +53,8 @@ class Table:
     lines: list[TableLine]
     notes: list[str]
     """Numbered from 1."""
+    left_out: str = ""
+    """One sentence on metrics that no line has."""
 
 
 @dataclass
@@ -86,10 +88,10 @@ def columns_of(metrics: Sequence[Metric]) -> list[str]:
 
 def _table(comparison: Comparison, names: list[str] | None, title: str) -> Table:
     """`names`: the pictures to count; None for all that each method has, where only complete methods are ranked."""
-    metrics = comparison.config.chosen
     total = len(comparison.pictures.inputs) if names is None else len(names)
     notes = _Notes()
     rows = [row for row in comparison.rows if names is None or row.scores]
+    metrics, left_out = _filled(comparison, rows)
     measured = [_figures(row, metrics, row.names if names is None else names) for row in rows]
     ranked = [bool(row.scores) and (names is not None or len(row.names) == total) for row in rows]
     costs = [[row.cost.seconds, _megabytes(row)] for row in rows]
@@ -110,7 +112,23 @@ def _table(comparison: Comparison, names: list[str] | None, title: str) -> Table
         )  # fmt: skip
         if printed:
             lines.append(_printed_line(printed, metrics, notes))
-    return Table(title, columns_of(metrics), lines, notes.texts)
+    return Table(title, columns_of(metrics), lines, notes.texts, left_out)
+
+
+def _filled(comparison: Comparison, rows: Sequence[Row]) -> tuple[list[Metric], str]:
+    """The metrics that some line has a figure for, and one sentence on the others."""
+    asked = comparison.config.chosen
+    printed = [row.printed for row in rows if row.printed]
+    filled = [
+        metric
+        for metric in asked
+        if any(row.scores and row.scores.figure(metric, row.names) for row in rows)
+        or any(line.value(metric.name) for line in printed)
+    ]
+    absent = [metric.title for metric in asked if metric not in filled]
+    if not absent or not filled:
+        return list(asked), ""
+    return filled, f"No line has {', '.join(absent)}; ccsr evaluate --check-metrics says what they lack."
 
 
 Values = dict[str, Figure | None]
