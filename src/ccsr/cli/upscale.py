@@ -14,7 +14,7 @@ from ccsr.errors import OptionError
 from ccsr.options import UpscaleOptions
 
 if TYPE_CHECKING:
-    from ccsr.jobs.runner import Event, Task, Upscaler
+    from ccsr.jobs.runner import Event, Task, UpscalerLike
 
 LONG_WORK = 20.0
 """Seconds of estimated work from which the estimate is told before it begins."""
@@ -50,7 +50,7 @@ def parser(
     return made
 
 
-def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], Upscaler] | None" = None) -> int:
+def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], UpscalerLike] | None" = None) -> int:
     """Do it; `pipeline_of` makes the pipeline when there is something to compute."""
     request = published.translate(
         published.Request(arguments.inputs, arguments.output, given(arguments, UpscaleOptions)), arguments

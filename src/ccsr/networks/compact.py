@@ -270,9 +270,9 @@ class CompactControlNet(_Timed):
         self.condition_conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
         self.features_out = nn.Conv2d(width, width, 1)
         self.start_out = nn.Conv2d(in_channels, in_channels, 1)
-        with torch.no_grad():
-            self.start_out.weight.copy_(torch.eye(in_channels)[:, :, None, None])
-            self.start_out.bias.zero_()  # type: ignore[union-attr]
+        # The identity. (torch.eye would do, but without memory it needs torch's compiler, whose import takes seconds.)
+        nn.init.dirac_(self.start_out.weight)
+        nn.init.zeros_(self.start_out.bias)  # type: ignore[arg-type]
 
     def forward(
         self,
