@@ -3,6 +3,7 @@
 A test compares them, so documentation that differs from the code fails.
 """
 
+import importlib.util
 import os
 import runpy
 from pathlib import Path
@@ -51,12 +52,14 @@ def options_page() -> str:
 
 def pages() -> dict[Path, str]:
     """Content of every generated file."""
-    layers = runpy.run_path(str(HERE / "layers.py"))["picture"]()
-    return {
+    found = {
         HERE / "cli.md": cli_page(),
         HERE / "options.md": options_page(),
-        HERE / "images" / "layers.svg": layers,
+        HERE / "images" / "layers.svg": runpy.run_path(str(HERE / "layers.py"))["picture"](),
     }
+    if all(importlib.util.find_spec(name) for name in ("pi_heif", "pillow_heif", "rawpy")):  # which make its files
+        found[HERE / "kept.md"] = runpy.run_path(str(HERE / "kept.py"))["page"]()
+    return found
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def work(page: Page, address: str, photos: list[str], samples: int) -> None:
     page.set_input_files("#files", photos)
     page.locator(f"#option-samples input[value='{samples}']").check(force=True)
     page.locator("#go").click()
-    page.locator("#done").wait_for(state="visible", timeout=120_000)
+    page.locator("#done").wait_for(state="visible", timeout=600_000)
     page.wait_for_timeout(500)
 
 
@@ -46,10 +46,10 @@ def main(address: str, folder: Path) -> None:
         desk.locator("#front .field").first.wait_for(state="attached")
         keep(desk, "empty")
         work(desk, address, photos, 1)
-        desk.locator("input[name=loupe][value='1']").check(force=True)
         box = desk.locator("#compare").bounding_box()
         assert box is not None
         desk.mouse.move(box["x"] + box["width"] * 0.38, box["y"] + box["height"] * 0.42)
+        desk.mouse.wheel(0, -450)
         desk.wait_for_timeout(300)
         keep(desk, "compare")
         night = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="dark")

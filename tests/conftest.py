@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import pytest
 # machine that others use, too, most of the time would go there. Programs that tests start inherit both.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# What the programs remember of single results is not the user's own.
+_state = tempfile.TemporaryDirectory(prefix="ccsr-tests-")
+os.environ["XDG_STATE_HOME"] = _state.name
 
 # A shell has what it starts in the background ignore Ctrl-C, and the programs that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

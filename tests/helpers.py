@@ -96,8 +96,8 @@ def program(*words: str, limit: str = "") -> list[str]:
     return [sys.executable, "-c", code, *words]
 
 
-def interrupted(*words: str, **how: Any) -> tuple[int, str]:
-    """Exit code and stderr of `ccsr upscale` with these words and a Ctrl-C after its first result.
+def interrupted(*words: str, by: signal.Signals = signal.SIGINT, **how: Any) -> tuple[int, str]:
+    """Exit code and stderr of `ccsr upscale` with these words and a Ctrl-C, or another signal, after its first result.
 
     It cannot be done before that, however late this process comes to send it: its pipe holds a few lines of JSON, and
     nobody reads on.
@@ -107,7 +107,7 @@ def interrupted(*words: str, **how: Any) -> tuple[int, str]:
     process = subprocess.Popen(command, text=True, **pipes, **how)
     assert process.stdout is not None
     assert '"status": "done"' in process.stdout.readline()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(by)
     _, err = process.communicate()
     return process.returncode, err
 

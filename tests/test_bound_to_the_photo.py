@@ -186,7 +186,7 @@ def test_another_mask_is_another_result(desk: Path, tiny: str, capsys: pytest.Ca
     assert _lines(capsys)[0]["status"] == "skipped"
     write_picture(desk / "m.png", 5, 5, seed=1)
     assert main(words) == 1
-    assert "not from this input with these options" in capsys.readouterr().err
+    assert "made with other options" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["nowhere.png", "notes.txt"])

@@ -53,7 +53,7 @@ def test_a_killed_worker_and_a_second_run(desk: Path, tiny: str) -> None:
     pytest.importorskip("ray")
     for n in range(30):
         write_picture(desk / "in" / f"{n:03d}.png", 48, 48, seed=n)
-    (desk / "in" / "020.txt").write_text("no picture")
+    (desk / "in" / "020.jpg").write_text("no picture")
     begin = time.monotonic()
     code, alone, _ = ended(start(tiny, "-o", "alone"))
     seconds_alone = time.monotonic() - begin

@@ -126,6 +126,38 @@ def test_what_a_killed_process_left_half_written_is_swept_by_the_next(
     assert hidden(Path("out")) == set()
 
 
+def test_a_kill_in_the_middle_of_a_large_picture_costs_a_row_of_tiles(desk: Path, tiny: str) -> None:
+    write_picture(desk / "in" / "a.png", 120, 160)
+    as_if_large = "import ccsr.images.buffers as b, ccsr.plan as p; b.RESIDENT = p.RESIDENT = 1000\n"
+    # Stopped in the very middle of the decoder's second row of tiles, as a power cut would.
+    killed = as_if_large + (
+        "import os, signal; from ccsr.networks import codec; plain = codec.decode; calls = []\n"
+        "def decode(*given):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == 12: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return plain(*given)\n"
+        "codec.decode = decode"
+    )
+    counted = as_if_large + (
+        "import atexit; from ccsr.networks import codec; plain = codec.decode; calls = []\n"
+        "def decode(*given):\n"
+        "    calls.append(1)\n"
+        "    return plain(*given)\n"
+        "codec.decode = decode\n"
+        "atexit.register(lambda: open('calls', 'w').write(str(len(calls))))"
+    )
+    words = ("in", "--tile", "64", "--vae-tile", "64")
+    assert run(tiny, *words, "-o", "whole", limit=counted)[0] == 0
+    all_calls = int(Path("calls").read_text())
+    assert run(tiny, *words, "-o", "out", limit=killed)[0] == -signal.SIGKILL
+    assert [p.suffix for p in Path("out").iterdir() if p.is_dir()] == [".ccsr-kept"]
+    code, records, _ = run(tiny, *words, "-o", "out", limit=counted)
+    assert (code, [r["status"] for r in records]) == (0, ["done"])
+    assert int(Path("calls").read_text()) <= all_calls - 5, "a row of tiles was not computed again"
+    assert results(Path("out")) == results(Path("whole"))
+    assert hidden(Path("out")) == set()
+
+
 @pytest.fixture
 def small_disk(desk: Path) -> Iterator[Path]:
     """A file system of 256 kB."""
@@ -211,7 +243,7 @@ def test_an_input_changes_in_the_middle(desk: Path, tiny: str, pictures: Callabl
     assert records[59]["error"] == "in/059.png: the file changed since this job looked at it (run again)"
     code, records, _ = run(tiny, "in", "-o", "out")
     assert (code, [r["status"] for r in records[58:]]) == (1, ["failed", "done"])
-    assert "058.png exists, and not from this input" in records[58]["error"]
+    assert "058.png exists, made from another picture" in records[58]["error"]
     assert run(tiny, "in", "-o", "out", "--overwrite")[0] == 0
     assert run(tiny, "in", "-o", "whole")[0] == 0
     assert results(Path("out")) == results(Path("whole"))

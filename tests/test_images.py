@@ -22,6 +22,7 @@ from PIL import Image, ImageCms, ImageOps
 from ccsr.errors import ImageError
 from ccsr.images import MAX_PIXELS, Header, Picture, libvips, load, output_suffix, read, read_header, save, to_uint8
 from ccsr.images import write as writing
+from ccsr.images.formats import READABLE
 from handmade import SRGB, exif_block, noise, png, png16, smooth, tiff
 
 WRITTEN = [".png", ".jpg", ".webp", ".tif", ".avif"]
@@ -488,24 +489,39 @@ def test_truncated_files_fail_by_name(
 
 @pytest.mark.parametrize(("name", "content", "line"), [
     ("empty.png", b"", "the file is empty"),
-    ("text.jpg", b"just some words\n" * 9, "not a picture in a known format (PNG, JPEG, WebP, TIFF, AVIF, GIF, BMP, TGA"
-     " and PNM can be read)"),
-    ("a.svg", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "not a picture in a known format (PNG,"
-     " JPEG, WebP, TIFF, AVIF, GIF, BMP, TGA and PNM can be read)"),
-    ("a.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "HEIC pictures are not read (convert it first, for"
-     " instance: heif-convert photo.heic photo.png)"),
-    ("a.jpg", b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(99), "HEIC pictures are not read (convert it first, for"
-     " instance: heif-convert photo.heic photo.png)"),
-    ("a.NEF", tiff(noise()), "camera RAW files are not read (develop it first, for instance: darktable-cli photo.nef"
-     " photo.tif)"),
-    ("a.cr3", b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom" + bytes(99), "camera RAW files are not read (develop it first,"
-     " for instance: darktable-cli photo.nef photo.tif)"),
-    ("a.tif", b"II*\0\x10\0\0\0CR\2\0" + bytes(99), "camera RAW files are not read (develop it first, for instance:"
-     " darktable-cli photo.nef photo.tif)"),
+    ("text.jpg", b"just some words\n" * 9, f"not a picture in a known format ({READABLE})"),
+    ("a.svg", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+     f"not a picture in a known format ({READABLE})"),
 ])  # fmt: skip
 def test_what_is_no_picture(tmp_path: Path, name: str, content: bytes, line: str) -> None:
     path = write(tmp_path / name, content)
     assert refusal(path) == refusal(path, read_header) == line
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("a.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99)),
+    ("a.jpg", b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(99)),
+])  # fmt: skip
+def test_broken_heic_fails_by_name(tmp_path: Path, name: str, content: bytes) -> None:
+    path = write(tmp_path / name, content)
+    assert refusal(path).startswith("cannot be read: ")
+    assert refusal(path, read_header).startswith("cannot be read: ")
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("a.NEF", tiff(noise())),
+    ("a.cr3", b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom" + bytes(99)),
+    ("a.tif", b"II*\0\x10\0\0\0CR\2\0" + bytes(99)),
+])  # fmt: skip
+def test_broken_camera_files_fail_by_name(
+    tmp_path: Path, name: str, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / name, content)
+    monkeypatch.setitem(sys.modules, "rawpy", None)
+    assert refusal(path) == refusal(path, read_header) == 'camera RAW files need rawpy (pip install "ccsr[raw]")'
+    monkeypatch.undo()
+    pytest.importorskip("rawpy")
+    assert refusal(path).startswith("cannot be read: ")
 
 
 def test_folders_pipes_and_missing_files(tmp_path: Path) -> None:

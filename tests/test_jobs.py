@@ -1,11 +1,14 @@
 """Jobs: which files, which names, what is skipped, what fails. The pipeline here enlarges with Pillow."""
 
+import hashlib
 import os
+import shutil
 import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -16,7 +19,7 @@ from PIL import Image
 
 from ccsr import images
 from ccsr.errors import CCSRError, ModelOutputError, OptionError
-from ccsr.jobs.journal import Fingerprint, Journal
+from ccsr.jobs.journal import Fingerprint, Journal, UserJournal
 from ccsr.jobs.names import JOURNAL_NAME, Naming, Source, check_names, expand, intermediate, size_tag
 from ccsr.jobs.runner import Advanced, Finished, Job, Record, Started, Stop, prepare, run
 from ccsr.jobs.worker_thread import WorkerThread
@@ -72,7 +75,7 @@ class Desk:
 
     @staticmethod
     def options(**options: object) -> UpscaleOptions:
-        return UpscaleOptions.from_mapping({"device": "cpu", "dtype": "fp32", "threads": 1, **options})
+        return UpscaleOptions.from_mapping({"device": "cpu", "dtype": "fp32", "threads": 1, **options}, "cli")
 
     @property
     def records(self) -> list[Record]:
@@ -95,10 +98,9 @@ def tree(folder: Path) -> list[str]:
 # -- which files ------------------------------------------------------------------------------------------------------
 
 
-def test_folders_are_expanded_in_order_without_hidden_files_sidecars_and_results(tmp_path: Path) -> None:
+def test_folders_are_expanded_in_order_without_hidden_files_and_results(tmp_path: Path) -> None:
     wanted = ["a.png", "b/inner.jpg", "b/z.txt", "c.PNG", "empty", "ä.tif"]
-    others = [".hidden.png", ".git/x.png", "Thumbs.db", "b/desktop.ini", "out/a.png", f"done_x4/{JOURNAL_NAME}",
-              "done_x4/a.png"]  # fmt: skip
+    others = [".hidden.png", ".git/x.png", "out/a.png", f"done_x4/{JOURNAL_NAME}", "done_x4/a.png"]
     for name in wanted + others:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -113,9 +115,62 @@ def test_arguments_keep_their_order_and_a_file_named_twice_counts_once(tmp_path:
     assert [s.path for s in expand([b, missing, tmp_path, a])] == [b, missing, a]
 
 
-def test_a_folder_without_files_is_wrong_usage(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"there is no picture in .* \(name a file or another folder\)"):
-        expand([tmp_path])
+def test_a_folder_without_pictures_says_what_it_holds(tmp_path: Path, desk: Desk) -> None:
+    with pytest.raises(OptionError) as told:
+        desk.run(tmp_path)
+    assert str(told.value) == f"there is no picture in {tmp_path} (name a file or another folder)"
+    for name in ("a.xmp", "b.XMP", "c.mov", "README", "d.pdf"):
+        (tmp_path / name).write_bytes(b"whatever")
+    with pytest.raises(OptionError) as told:
+        desk.run(tmp_path)
+    assert str(told.value) == (
+        f"there is no picture in {tmp_path}, only 5 other files (2 .xmp, 1 without suffix, 1 .mov, 1 .pdf)"
+        " (name a file or another folder)"
+    )
+    (tmp_path / "raw.nef").write_bytes(b"II*\0 and so on")
+    with pytest.raises(OptionError, match=rf"there is no picture in {tmp_path} that can be read: "):
+        desk.run(tmp_path)
+
+
+def test_what_is_no_picture_is_passed_over_in_a_folder_and_an_error_by_name(tmp_path: Path, desk: Desk) -> None:
+    folder = tmp_path / "in"
+    write_picture(folder / "a.png")
+    write_picture(tmp_path / "plain.png").rename(folder / "picture without a suffix")
+    for name in ("a.xmp", "a.json", "film.mov", "notes.txt", "empty.txt", "paper.pdf"):
+        (folder / name).write_bytes(b"" if name == "empty.txt" else b"no picture")
+    (folder / "a.cr2").write_bytes(b"II*\0\x10\0\0\0CR\x02\0")
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    summary = desk.run(folder)
+    assert (counts(summary), summary.unread) == ((2, 0, 1), 1)
+    assert {Path(r.input).name: r.status for r in desk.records} == {
+        "a.cr2": "unread", "a.png": "done", "bad.jpg": "failed", "picture without a suffix": "done",
+    }  # fmt: skip
+    told = prepare(Job([folder], desk.model), desk.options())
+    assert [p.name for p in told.passed_over] == [
+        "a.json", "a.xmp", "empty.txt", "film.mov", "notes.txt", "paper.pdf",
+    ]  # fmt: skip
+    assert counts(desk.run(folder / "notes.txt", folder / "a.cr2", output=tmp_path / "out")) == (0, 0, 2)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert prepare(Job([folder, empty], desk.model), desk.options()).without_pictures == [empty]
+
+
+def test_linked_folders_are_looked_into_once(tmp_path: Path, desk: Desk) -> None:
+    card, folder = tmp_path / "card", tmp_path / "in"
+    write_picture(card / "DCIM" / "1.png")
+    write_picture(card / "0.png")
+    (card / "DCIM" / "round").symlink_to(card)
+    write_picture(folder / "own" / "2.png")
+    (folder / "card").symlink_to(card)
+    (folder / "card again").symlink_to(card / "DCIM")
+    (folder / "also own").symlink_to(folder / "own")
+    (folder / "up").symlink_to(tmp_path)
+    (folder / "nowhere").symlink_to(tmp_path / "nowhere")
+    found = expand([folder])
+    expected = ["card/0.png", "card again/1.png", "nowhere", "own/2.png"]
+    assert [s.path.relative_to(folder).as_posix() for s in found] == expected
+    assert counts(desk.run(folder)) == (3, 0, 0)
+    assert tree(tmp_path / "in_x4") == [JOURNAL_NAME, "card again/1.png", "card/0.png", "own/2.png"]
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="rights do not bind this user")
@@ -220,7 +275,7 @@ def test_journal_trusts_only_the_same_input_options_and_weights(tmp_path: Path) 
     with Journal(tmp_path) as journal:
         assert journal.state_of(output, ENTRY) == "done"
         for other in (
-            Fingerprint(Path("b.png"), *list(vars(ENTRY).values())[1:]),
+            replace(ENTRY, input=Path("b.png")),
             Fingerprint(ENTRY.input, 11, ENTRY.mtime_ns, "options", "model"),
             Fingerprint(ENTRY.input, 10, ENTRY.mtime_ns + 1, "options", "model"),
             Fingerprint(ENTRY.input, 10, ENTRY.mtime_ns, "other options", "model"),
@@ -239,7 +294,7 @@ def test_journal_trusts_only_the_same_input_options_and_weights(tmp_path: Path) 
 def test_journal_numbers_its_form_and_refuses_newer_and_foreign_files(tmp_path: Path) -> None:
     Journal(tmp_path).close()
     connection = sqlite3.connect(tmp_path / JOURNAL_NAME)
-    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (4,)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(CCSRError, match=r"is from a newer version \(update ccsr"):
@@ -247,6 +302,25 @@ def test_journal_numbers_its_form_and_refuses_newer_and_foreign_files(tmp_path: 
     (tmp_path / JOURNAL_NAME).write_bytes(b"no database at all, but long enough to look like one" * 40)
     with pytest.raises(CCSRError, match=r"the journal cannot be used: .* \(remove it to start anew"):
         Journal(tmp_path)
+
+
+def test_a_journal_of_an_earlier_form_is_understood(tmp_path: Path, desk: Desk) -> None:
+    """Its inputs are absolute paths, and of their content it knows nothing."""
+    picture = write_picture(tmp_path / "in" / "a.png")
+    desk.run(tmp_path / "in")
+    path = tmp_path / "in_x4" / JOURNAL_NAME
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE results SET input = ?", (str(picture),))
+        connection.execute("ALTER TABLE results DROP COLUMN input_sha256")
+        connection.execute("PRAGMA user_version = 3")
+    assert counts(desk.run(tmp_path / "in")) == (0, 1, 0)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+        assert connection.execute("SELECT input FROM results").fetchone() == ("../in/a.png",)
+    assert counts(desk.run(tmp_path / "in")) == (0, 1, 0)
+    os.utime(picture, ns=(1, 1))
+    assert counts(desk.run(tmp_path / "in")) == (0, 0, 1)
+    assert "made from another picture" in (desk.records[0].error or "")
 
 
 # -- the loop ---------------------------------------------------------------------------------------------------------
@@ -260,12 +334,12 @@ def test_a_folder_is_done_with_its_tree_and_broken_files_fail_by_name(tmp_path: 
     (folder / "empty.png").write_bytes(b"")
     whole = write_picture(folder / "cut.jpg", 64, 64, quality=95).read_bytes()
     (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    assert counts(desk.run(folder)) == (2, 0, 3)
+    assert counts(desk.run(folder)) == (2, 0, 2)
     assert tree(tmp_path / "in_x4") == [JOURNAL_NAME, "a.png", "b/ü ber.jpg"]
     assert Image.open(tmp_path / "in_x4" / "a.png").size == (48, 32)
     assert Image.open(tmp_path / "in_x4" / "b" / "ü ber.jpg").size == (20, 28)
     failed = [r for r in desk.records if r.status == "failed"]
-    assert [Path(r.input).name for r in failed] == ["cut.jpg", "empty.png", "notes.txt"]
+    assert [Path(r.input).name for r in failed] == ["cut.jpg", "empty.png"]
     assert all(r.error and r.error.startswith(f"{r.input}: ") and "\n" not in r.error for r in failed)
     assert desk.pipeline.loads == 1
 
@@ -276,7 +350,7 @@ def test_a_record_holds_what_the_bytes_depend_on(tmp_path: Path, desk: Desk) -> 
     assert list(record) == [
         "input", "output", "status", "error", "width", "height", "input_width", "input_height", "scale", "model",
         "model_sha256", "steps", "timesteps", "seed", "tile", "vae_tile", "smaller_tiles", "dtype", "device",
-        "engine", "threads", "seconds", "consistency", "warnings", "stability_map", "version",
+        "engine", "threads", "seconds", "consistency", "warnings", "stability_map", "input_sha256", "version",
     ]  # fmt: skip
     assert list(record["seconds"]) == ["load", "encode", "denoise", "decode", "color", "save"]
     expected = {"width": 30, "height": 20, "input_width": 12, "input_height": 8, "scale": 2.5, "model": "tiny",
@@ -285,6 +359,7 @@ def test_a_record_holds_what_the_bytes_depend_on(tmp_path: Path, desk: Desk) -> 
     assert {k: record[k] for k in expected} == expected
     assert record["output"] == str(tmp_path / "a_x2.5.png")
     assert record["model_sha256"] == desk.model.sha256
+    assert record["input_sha256"] == hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest()
 
 
 def test_events_come_in_the_order_of_the_work(tmp_path: Path, desk: Desk) -> None:
@@ -303,14 +378,17 @@ def test_the_same_command_skips_and_any_difference_asks_for_overwrite(tmp_path: 
     assert counts(desk.run(folder)) == (0, 1, 0)
     assert (desk.pipeline.loads, result.stat().st_mtime_ns) == (0, before)
     assert counts(desk.run(folder, seed=1)) == (0, 0, 1)
-    assert desk.records[0].error == (
-        f"{picture}: {result} exists, and not from this input with these options and weights (--overwrite replaces it)"
-    )
+    assert desk.records[0].error == (f"{picture}: {result} exists, made with other options (--overwrite replaces it)")
     assert counts(desk.run(folder)) == (0, 1, 0), "a refusal must not forget what was done"
     assert counts(desk.run(folder, seed=1, overwrite=True)) == (1, 0, 0)
     assert counts(desk.run(folder, seed=1)) == (0, 1, 0)
     os.utime(picture, ns=(1, 1))
-    assert counts(desk.run(folder, seed=1)) == (0, 0, 1)
+    assert counts(desk.run(folder, seed=1)) == (0, 1, 0), "of another date, but the same picture"
+    write_picture(picture, seed=5)
+    assert counts(desk.run(folder)) == (0, 0, 1)
+    assert desk.records[0].error == (
+        f"{picture}: {result} exists, made from another picture and with other options (--overwrite replaces it)"
+    )
     assert counts(desk.run(folder, seed=1, overwrite=True)) == (1, 0, 0)
     result.unlink()
     assert counts(desk.run(folder, seed=1)) == (1, 0, 0), "without its result a line in the journal is worth nothing"
@@ -326,12 +404,143 @@ def test_options_that_change_no_bytes_do_not_stop_a_resume(tmp_path: Path, desk:
     assert counts(desk.run(folder, model=str(tmp_path / "copy"))) == (0, 1, 0)
 
 
-def test_a_single_file_needs_no_journal_and_does_not_replace(tmp_path: Path, desk: Desk) -> None:
+def test_a_single_file_is_remembered_elsewhere_and_not_replaced(tmp_path: Path, desk: Desk) -> None:
+    picture, other = write_picture(tmp_path / "a.png"), write_picture(tmp_path / "b.png", seed=1)
+    assert counts(desk.run(picture)) == (1, 0, 0)
+    assert tree(tmp_path) == ["a.png", "a_x4.png", "b.png"]
+    assert os.name == "nt" or UserJournal.place().stat().st_mode & 0o077 == 0, "nobody else's business"
+    assert counts(desk.run(picture)) == (0, 1, 0)
+    assert counts(desk.run(picture, output=tmp_path / "a_x4.png")) == (0, 1, 0)
+    existing = f"{picture}: {tmp_path / 'a_x4.png'} exists"
+    for output, options, reason in [
+        (None, {"seed": 1}, f"{existing}, made with other options"),
+        (other, {}, f"{existing}, made from another picture".replace(str(picture), str(other), 1)),
+    ]:
+        inputs = {"output": tmp_path / "a_x4.png"} if output else {}
+        assert counts(desk.run(output or picture, **inputs, **options)) == (0, 0, 1)
+        assert desk.records[0].error == f"{reason} (--overwrite replaces it)"
+    assert counts(desk.run(picture, overwrite=True)) == (1, 0, 0)
+    (tmp_path / "b_x4.png").write_bytes(b"the user's own")
+    assert counts(desk.run(other)) == (0, 0, 1)
+    assert desk.records[0].error == (
+        f"{other}: {tmp_path / 'b_x4.png'} exists, and ccsr has no record of making it (--overwrite replaces it)"
+    )
+
+
+def test_the_same_star_again_does_not_enlarge_its_results(tmp_path: Path, desk: Desk) -> None:
+    """`ccsr upscale *.png`, whose second time names the results of the first."""
+    for n in range(2):
+        write_picture(tmp_path / f"{n}.png", seed=n)
+    assert counts(desk.run(*sorted(tmp_path.glob("*.png")))) == (2, 0, 0)
+    write_picture(tmp_path / "2.png", seed=2)
+    job = Job(sorted(tmp_path.glob("*.png")), desk.model)
+    assert prepare(job, desk.options()).own_results == [tmp_path / "0_x4.png", tmp_path / "1_x4.png"]
+    assert counts(desk.run(*sorted(tmp_path.glob("*.png")))) == (1, 2, 0)
+    assert counts(desk.run(tmp_path / "0_x4.png")) == (1, 0, 0), "by itself it is a picture like any other"
+    write_picture(tmp_path / "3.png", seed=2)
+    write_picture(tmp_path / "3_x4.png", seed=3)
+    with pytest.raises(OptionError, match=r"3.png would be written over the input .*3_x4.png"):
+        desk.run(tmp_path / "3.png", tmp_path / "3_x4.png")
+
+
+def test_where_nothing_can_be_remembered_the_result_is_made(
+    tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"no folder")
+    monkeypatch.setenv("CCSR_HOME", str(tmp_path / "file" / "home"))
     picture = write_picture(tmp_path / "a.png")
     assert counts(desk.run(picture)) == (1, 0, 0)
-    assert tree(tmp_path) == ["a.png", "a_x4.png"]
+    assert desk.records[0].warnings == ()
     assert counts(desk.run(picture)) == (0, 0, 1)
-    assert counts(desk.run(picture, overwrite=True)) == (1, 0, 0)
+    assert "has no record of making it" in (desk.records[0].error or "")
+
+
+def test_of_two_results_of_one_name_the_second_gets_a_longer_one(tmp_path: Path, desk: Desk) -> None:
+    folder = tmp_path / "in"
+    for name in ("photo.bmp", "photo.gif", "photo.png", "other.bmp", "other.tga", "third.png"):
+        write_picture(folder / name)
+    assert counts(desk.run(folder)) == (6, 0, 0)
+    expected = ["other.png", "other.tga.png", "photo.bmp.png", "photo.gif.png", "photo.png", "third.png"]
+    assert tree(tmp_path / "in_x4") == [JOURNAL_NAME, *expected]
+    names = {Path(r.input).name: Path(r.output or "").name for r in desk.records}
+    assert (names["photo.png"], names["other.bmp"]) == ("photo.png", "other.png")
+    assert counts(desk.run(folder)) == (0, 6, 0)
+    assert counts(desk.run(folder / "photo.png", folder / "photo.bmp")) == (2, 0, 0)
+    assert {"photo_x4.png", "photo.bmp_x4.png"} <= set(tree(folder))
+    write_picture(folder / "photo.jpg")
+    desk.run(folder / "photo.png", folder / "photo.jpg", samples=2, stability_map=True, output=tmp_path / "maps")
+    assert [p.name for p in sorted((tmp_path / "maps" / "stability").iterdir())] == [
+        "photo.jpg_std.png", "photo.jpg_std_overlay.png", "photo_std.png", "photo_std_overlay.png",
+    ]  # fmt: skip
+    write_picture(folder / "photo_t999.png")
+    desk.run(folder / "photo.png", folder / "photo_t999.png", output=tmp_path / "steps", intermediates=True)
+    assert tree(tmp_path / "steps") == [
+        JOURNAL_NAME, "photo.png", "photo_t999.png", "photo_t999.png.png", "photo_t999.png_t999.png",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("moved", ["both", "input", "dates"])
+def test_a_moved_folder_goes_on(tmp_path: Path, desk: Desk, moved: str) -> None:
+    for n in range(3):
+        write_picture(tmp_path / "disk" / "in" / f"{n}.png", seed=n)
+    folder, out = tmp_path / "disk" / "in", tmp_path / "disk" / "out"
+    assert counts(desk.run(folder, output=out)) == (3, 0, 0)
+    (out / "2.png").unlink()
+    if moved == "both":
+        (tmp_path / "disk").rename(tmp_path / "mounted elsewhere")
+        folder, out = (tmp_path / "mounted elsewhere" / name for name in ("in", "out"))
+    elif moved == "input":
+        folder = (tmp_path / "disk" / "in").rename(tmp_path / "moved")
+    else:
+        for path in folder.iterdir():
+            os.utime(path, ns=(1, 1))
+    assert counts(desk.run(folder, output=out)) == (1, 2, 0)
+    # What is known of a content stands on: the next run does not read it.
+    unread = Fingerprint.__dict__["sha256"].func
+    asked: list[Path] = []
+
+    def asking(fingerprint: Fingerprint) -> str | None:
+        asked.append(fingerprint.input)
+        return unread(fingerprint)  # type: ignore[no-any-return]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fingerprint, "sha256", property(asking))
+        assert counts(desk.run(folder, output=out)) == (0, 3, 0)
+    assert asked == []
+
+
+def test_a_broken_file_needs_no_pipeline_and_no_estimate_counts_on_it_again(tmp_path: Path, desk: Desk) -> None:
+    whole = write_picture(tmp_path / "in" / "cut.jpg", 64, 64).read_bytes()
+    (tmp_path / "in" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    job = Job([tmp_path / "in"], desk.model)
+    assert [task.has_failed for task in prepare(job, desk.options()).tasks] == [False]
+    assert counts(desk.run(tmp_path / "in")) == (0, 0, 1)
+    assert [task.has_failed for task in prepare(job, desk.options()).tasks] == [True]
+    assert counts(desk.run(tmp_path / "in")) == (0, 0, 1), "it is tried again all the same"
+    assert desk.pipeline.loads == 0
+    (tmp_path / "in" / "cut.jpg").write_bytes(whole)
+    assert [task.has_failed for task in prepare(job, desk.options()).tasks] == [False]
+    assert counts(desk.run(tmp_path / "in")) == (1, 0, 0)
+
+
+def test_names_that_differ_in_case_alone_are_told_apart_on_any_disk(tmp_path: Path, desk: Desk) -> None:
+    folder = tmp_path / "in"
+    write_picture(folder / "a.PNG")
+    write_picture(folder / "a.bmp")
+    assert counts(desk.run(folder)) == (2, 0, 0)
+    assert tree(tmp_path / "in_x4") == [JOURNAL_NAME, "a.PNG", "a.bmp.png"]
+
+
+def test_another_folder_with_the_same_names_is_not_taken_for_a_moved_one(tmp_path: Path, desk: Desk) -> None:
+    """Frames of one size and one date, as out of an archive."""
+    for n, name in enumerate(("one", "other")):
+        write_picture(tmp_path / name / "frame.bmp", seed=n)
+        os.utime(tmp_path / name / "frame.bmp", ns=(7, 7))
+    desk.run(tmp_path / "one", output=tmp_path / "out")
+    assert counts(desk.run(tmp_path / "other", output=tmp_path / "out")) == (0, 0, 1)
+    assert "made from another picture" in (desk.records[0].error or "")
+    shutil.copyfile(tmp_path / "one" / "frame.bmp", tmp_path / "other" / "frame.bmp")
+    assert counts(desk.run(tmp_path / "other", output=tmp_path / "out")) == (0, 1, 0)
 
 
 def test_one_failure_never_stops_the_rest(tmp_path: Path, desk: Desk) -> None:
@@ -446,8 +655,7 @@ def test_a_file_that_appears_while_others_are_made_is_left_alone(
     assert counts(desk.run(*pictures, output=tmp_path / output if output else None)) == (7, 0, 1)
     assert appearing.read_bytes() == b"the user's own"
     assert desk.records[7].error == (
-        f"{pictures[7]}: {appearing} exists, and not from this input with these options and weights"
-        " (--overwrite replaces it)"
+        f"{pictures[7]}: {appearing} exists, and ccsr has no record of making it (--overwrite replaces it)"
     )
 
 
@@ -508,13 +716,17 @@ def test_transparency_is_enlarged_with_the_picture(tmp_path: Path, desk: Desk) -
 def test_names_are_checked_before_anything_is_written(tmp_path: Path, desk: Desk) -> None:
     a = write_picture(tmp_path / "x" / "a.bmp")
     b = write_picture(tmp_path / "y" / "a.png")
-    with pytest.raises(OptionError, match=f"{a} and {b} would both be written here"):
-        desk.run(a, b, output=tmp_path / "out")
+    other = write_picture(tmp_path / "z" / "a.png")
+    c, d = write_picture(tmp_path / "y" / "c.png"), write_picture(tmp_path / "z" / "c.png")
+    with pytest.raises(OptionError) as told:
+        desk.run(a, b, c, other, d, output=tmp_path / "out")
+    assert str(told.value) == (
+        f"{tmp_path}/out/a.png: {b} and {other} would both be written here; "
+        f"{tmp_path}/out/c.png: {c} and {d} would both be written here"
+        " (rename one of them, or upscale them into two folders)"
+    ), "all of them, and not a.bmp, which gets a longer name"
     with pytest.raises(OptionError, match="would be written over the input"):
         desk.run(b, output=b)
-    write_picture(tmp_path / "y" / "a_t999.png")
-    with pytest.raises(OptionError, match="would both be written here"):
-        desk.run(tmp_path / "y", output=tmp_path / "out", intermediates=True)
     assert not (tmp_path / "out").exists()
     assert desk.pipeline.loads == 0
 
@@ -542,7 +754,7 @@ def test_impossible_sizes_fail_by_picture_and_impossible_settings_at_once(tmp_pa
 
 def test_preparing_writes_nothing(tmp_path: Path, desk: Desk) -> None:
     write_picture(tmp_path / "in" / "a.png")
-    tasks = prepare(Job([tmp_path / "in"], desk.model), desk.options())
+    tasks = prepare(Job([tmp_path / "in"], desk.model), desk.options()).tasks
     assert [task.planned.output for task in tasks if task.planned] == [tmp_path / "in_x4" / "a.png"]
     assert tree(tmp_path) == ["in/a.png"]
 

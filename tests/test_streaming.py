@@ -180,3 +180,40 @@ def test_addresses_that_run_out_are_memory_that_runs_out(monkeypatch: pytest.Mon
     monkeypatch.setattr(np, "memmap", refused)
     with pytest.raises(MemoryError, match="no room to map"):
         buffers.zeros((1, buffers.RESIDENT + 1), np.uint8)
+
+
+def test_a_large_picture_can_be_stopped_while_it_is_prepared_and_finished(
+    pipe: CCSRPipeline, narrow: pytest.MonkeyPatch
+) -> None:
+    _narrow(narrow)
+    options = UpscaleOptions(device="cpu", threads=1)
+    plan = make_plan(24, 40, options, pipe.description)
+    told: list[tuple[int, str]] = []
+    pipe.upscale(_photo(24, 40), options, plan, on_progress=lambda done, total, part: told.append((done, part)))
+    # Between the bands there is a sign of life before the networks begin and after they have ended.
+    assert told[:2] == [(0, "prepare")] * 2
+    assert told[-2:] == [(1000, "decode")] * 2
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+    def stop(done: int, total: int, part: str) -> None:
+        raise runner.Stop
+
+    with pytest.raises(runner.Stop):
+        pipe.upscale(_photo(24, 40), options, plan, on_progress=stop)
+
+
+def test_reading_can_be_stopped(tmp_path: Path, narrow: pytest.MonkeyPatch, tiny: str) -> None:
+    _narrow(narrow)
+    write_picture(tmp_path / "in" / "a.png", 24, 40)
+    stages: list[str] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, runner.Advanced):
+            stages.append(event.stage)
+            raise runner.Stop
+
+    options = UpscaleOptions(device="cpu", threads=1, model=tiny)
+    job = runner.Job([tmp_path / "in"], describe(tiny))
+    assert runner.run(job, lambda: runner.load_pipeline(options), options, listen).interrupted
+    assert stages == ["read"]
+    assert not list(tmp_path.glob("in_x4/*.png"))

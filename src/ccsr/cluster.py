@@ -56,7 +56,7 @@ def run(
     summary = Summary()
     reporter = runner.OrderedReporter(len(tasks), summary, on_event, job.overwrite)
     with ExitStack() as stack:
-        claims = runner.Claims(job, options, stack)
+        claims = runner.Claims(job, options, runner.Journals(stack))
         elsewhere = list(enumerate(tasks, 1))
         try:
             while elsewhere:

@@ -2,10 +2,12 @@
 
     CCSRError
     ├── ImageError        (also OSError)     a picture cannot be read, held or written
-    │   └── TooLargeError                    it has more pixels than are allowed
+    │   ├── TooLargeError                    it has more pixels than are allowed
+    │   └── NotAPictureError                 the file is none: nothing in it says so, whatever its name does
     ├── WeightsError      (also OSError)     a model cannot be found, read or trusted
     ├── OptionError       (also ValueError)  an option, or two of them together, make no sense
     ├── MemoryPlanError   (also ValueError)  the work does not fit the machine
+    ├── DiskFullError     (also OSError)     there is no room left where something is to be kept
     ├── ModelOutputError  (also ValueError)  a network returned values that are no picture
     ├── TrainingError     (also RuntimeError) a training run cannot go on
     └── MissingExtraError (also ImportError) an optional dependency is not installed
@@ -38,6 +40,10 @@ class TooLargeError(ImageError):
     """A picture has more pixels than are allowed here."""
 
 
+class NotAPictureError(ImageError):
+    """A file holds nothing that any known format of pictures begins with."""
+
+
 class WeightsError(CCSRError, OSError):
     """A model or one of its files cannot be found, read or trusted."""
 
@@ -48,6 +54,10 @@ class OptionError(CCSRError, ValueError):
 
 class MemoryPlanError(CCSRError, ValueError):
     """The work does not fit the machine's memory."""
+
+
+class DiskFullError(CCSRError, OSError):
+    """There is no room left where something is to be kept."""
 
 
 class ModelOutputError(CCSRError, ValueError):

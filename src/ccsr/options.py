@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from fractions import Fraction
+from itertools import combinations
 from typing import Any, Literal, Self
 
 from ccsr.errors import OptionError
@@ -21,6 +22,14 @@ ColorFix = Literal["adain", "wavelet", "none"]
 COLOR_FIXES: tuple[str, ...] = typing.get_args(ColorFix)
 DtypeName = Literal["fp32", "bf16", "fp16"]
 """Number formats; `ccsr.weights.tensors.DTYPES` has torch's."""
+_TARGETS = ("width", "height", "megapixels", "print")
+"""Options that set the size of a result directly."""
+SIZES = ("scale", *_TARGETS)
+"""Options of which one sets the size."""
+PAPER = ("T", "t_max", "t_min")
+"""The paper's own way to say what `steps` says."""
+EXCLUSIVE = (*combinations(SIZES, 2), *(("steps", name) for name in PAPER))
+"""Pairs of options of which at most one may be given."""
 
 _ELSEWHERE = {
     "num_images_per_prompt": "here it is samples",
@@ -30,8 +39,6 @@ _ELSEWHERE = {
     "upscale": "here it is scale",
 }
 """Names that people know from other pipelines, and what to use here."""
-_TARGETS = ("width", "height", "megapixels", "print")
-"""Options that set the size of a result directly."""
 _PER_INCH = {"in": 1.0, "cm": 2.54, "mm": 25.4}
 _PRINT_DPI = 300.0
 
@@ -65,6 +72,8 @@ class Option:
     """Plain words for a control; the name where there are none."""
     front: bool = False
     """Whether a page shows it at once, and not only when asked for more."""
+    expert: bool = False
+    """Whether it is of use only to who knows the method: a page keeps it apart."""
     suggestions: tuple[Any, ...] = ()
     """Values that a page offers first."""
     ends: tuple[str, str] | None = None
@@ -240,16 +249,22 @@ class UpscaleOptions:
         suggestions=(1, 2, 3, 4),
         ends=("faithful", "detailed"),
     )
-    T: int | None = _option(None, "grid of the paper; excludes --steps", "method", minimum=1, maximum=1000)
+    T: int | None = _option(None, "grid of the paper; excludes --steps", "method", minimum=1, maximum=1000, expert=True)
     t_max: Fraction | None = _option(
         None,
         "where the chain goes on after its first estimate, as a share of T (default 2/3)",
         "method",
         minimum=0,
         maximum=1,
+        expert=True,
     )
     t_min: Fraction | None = _option(
-        None, "where the chain ends, as a share of T (default 1/2)", "method", minimum=0, maximum=1
+        None,
+        "where the chain ends, as a share of T (default 1/2)",
+        "method",
+        minimum=0,
+        maximum=1,
+        expert=True,
     )
     sampling: str = _option(
         "nuts",
@@ -257,6 +272,7 @@ class UpscaleOptions:
         "method",
         choices=("nuts", "uniform"),
         label="Sampling",
+        expert=True,
     )
     seed: int = _option(0, "the same seed gives the same bytes", "method", minimum=0, maximum=2**63 - 1, label="Seed")
     samples: int = _option(
@@ -288,7 +304,13 @@ class UpscaleOptions:
         None, "text to stay away from, with --guidance above 1", "method", label="Stay away from"
     )
     guidance: float = _option(
-        1.0, "classifier-free guidance; 1 is off", "method", minimum=1, maximum=30, label="Guidance"
+        1.0,
+        "classifier-free guidance; 1 is off",
+        "method",
+        minimum=1,
+        maximum=30,
+        label="Guidance",
+        expert=True,
     )
     tile: int | str = _option(
         "auto",
@@ -298,6 +320,7 @@ class UpscaleOptions:
         words=("auto", "none"),
         minimum=64,
         label="Tile of the denoiser",
+        expert=True,
     )
     vae_tile: int | str = _option(
         "auto",
@@ -307,6 +330,7 @@ class UpscaleOptions:
         words=("auto", "none"),
         minimum=64,
         label="Tile of the decoder",
+        expert=True,
     )
     overlap: float | str = _option(
         "auto",
@@ -316,6 +340,7 @@ class UpscaleOptions:
         minimum=0,
         maximum=0.9,
         label="Overlap of tiles",
+        expert=True,
     )
     device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps", "machine", interfaces=LOCAL_INTERFACES)
     dtype: str = _option(
@@ -324,6 +349,7 @@ class UpscaleOptions:
         "machine",
         choices=("auto", *typing.get_args(DtypeName)),
         label="Number format",
+        expert=True,
     )
     engine: str = _option(
         "torch",
@@ -364,6 +390,7 @@ class UpscaleOptions:
         "method",
         choices=("none", "v2", "v1"),
         label="Behave as a published program",
+        expert=True,
     )
     min_scale: float | None = _option(
         None,
@@ -372,6 +399,7 @@ class UpscaleOptions:
         "size",
         minimum=1,
         maximum=8,
+        expert=True,
     )
     start_point: str = _option(
         "lq", "start from the noised input or from pure noise", "method", choices=("lq", "noise"), hidden=True
@@ -443,10 +471,10 @@ class UpscaleOptions:
     def validate(self, given: set[str] | None = None) -> Self:
         """The only place for rules between options; `given` are the names that were asked for."""
         given = given if given is not None else {f.name for f in fields(self) if getattr(self, f.name) != f.default}
-        sizes = sorted(given & {"scale", *_TARGETS})
+        sizes = sorted(given & set(SIZES))
         if len(sizes) > 1:
             raise OptionError(f"--{sizes[0]} and --{sizes[1]} both set the size", hint="give one of them")
-        paper = sorted(given & {"T", "t_max", "t_min"})
+        paper = sorted(given & set(PAPER))
         if "steps" in given and paper:
             raise OptionError(f"--steps excludes --{paper[0].replace('_', '-')}", hint="give one or the other")
         if self.sampling == "uniform" and paper:

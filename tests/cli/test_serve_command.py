@@ -16,7 +16,8 @@ def test_open_to_others_only_with_a_token(capsys: pytest.CaptureFixture[str], mo
     for host in ("0.0.0.0", "::", "192.168.1.7", "example.org"):  # noqa: S104
         assert main(["serve", "--host", host]) == 2
         assert capsys.readouterr().err == (
-            f"error: --host {host} is open to other machines, which needs a token (give --token, or set CCSR_TOKEN)\n"
+            f"error: --host {host} is open to other machines, which needs a token"
+            " (give --token or --token-file, or set CCSR_TOKEN or CCSR_TOKEN_FILE)\n"
         )
     assert main(["serve", "--token", "two words"]) == 2
     assert "the token is empty, has spaces or is not ASCII" in capsys.readouterr().err

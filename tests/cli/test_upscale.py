@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,20 +41,110 @@ def test_a_folder_with_broken_files(desk: Path, tiny: str, capsys: pytest.Captur
     write_picture(desk / "in" / "a.png")
     write_picture(desk / "in" / "sub" / "b.webp")
     (desk / "in" / "notes.txt").write_text("no picture")
+    (desk / "in" / "raw.nef").write_bytes(b"II*\0")
     (desk / "in" / "empty.jpg").write_bytes(b"")
     assert upscale(tiny, "in", "--json", "-q") == 1
     captured = capsys.readouterr()
     *results, summary = json_lines(captured.out)
     assert [(r["input"], r["status"]) for r in results] == [
-        ("in/a.png", "done"), ("in/empty.jpg", "failed"), ("in/notes.txt", "failed"), ("in/sub/b.webp", "done"),
+        ("in/a.png", "done"), ("in/empty.jpg", "failed"), ("in/raw.nef", "unread"), ("in/sub/b.webp", "done"),
     ]  # fmt: skip
     assert results[3]["output"] == "in_x4/sub/b.webp"
-    assert {k: v for k, v in summary["summary"].items() if k != "seconds"} == {"done": 2, "skipped": 0, "failed": 2}
-    assert captured.err.splitlines()[0] == "error: in/empty.jpg: the file is empty"
-    assert captured.err.splitlines()[1].startswith("error: in/notes.txt: not a picture in a known format (")
-    assert len(captured.err.splitlines()) == 2
+    assert {k: v for k, v in summary["summary"].items() if k != "seconds"} == {
+        "done": 2, "skipped": 0, "failed": 1, "unread": 1, "passed_over": 1,
+    }  # fmt: skip
+    assert captured.err.splitlines() == ["error: in/empty.jpg: the file is empty"]
     assert upscale(tiny, "in", "--json", "-q") == 1
     assert json_lines(capsys.readouterr().out)[-1]["summary"]["skipped"] == 2
+
+
+def test_a_camera_folder_is_no_failure(desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for n in range(3):
+        write_picture(desk / "in" / f"{n}.jpg", seed=n)
+        (desk / "in" / f"{n}.xmp").write_text("<xmp/>")
+        (desk / "in" / f"{n}.CR2").write_bytes(b"II*\0\x10\0\0\0CR\x02\0")
+    (desk / "in" / "film.mov").write_bytes(b"\0\0\0\x14ftypqt  \0\0\0\0qt  ")
+    (desk / "empty").mkdir()
+    assert upscale(tiny, "in", "empty", "--no-progress") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("note: in/0.CR2 and 2 more: ")
+    assert lines[1:3] == ["note: 4 other files (3 .xmp, 1 .mov) passed over", "note: there is no picture in empty"]
+    assert lines[-1].startswith("3 done, 0 skipped, 0 failed, 3 not read in ")
+    assert upscale(tiny, "in", "-q") == 0
+    assert capsys.readouterr().err == ""
+    assert upscale(tiny, "in", "--dry-run") == 0
+    assert not any(line.startswith("error: ") for line in capsys.readouterr().err.splitlines())
+    assert upscale(tiny, "in/0.CR2", "in/0.xmp") == 1
+    assert upscale(tiny, "empty") == 2
+
+
+def test_a_second_run_on_one_picture_tells_the_truth(desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(desk / "man.png")
+    assert upscale(tiny, "man.png") == 0
+    capsys.readouterr()
+    assert upscale(tiny, "man.png") == 0
+    assert capsys.readouterr().err.splitlines()[0] == "skipped: man_x4.png was made before"
+    assert upscale(tiny, "man.png", "--seed", "1") == 1
+    assert capsys.readouterr().err.splitlines()[0] == (
+        "error: man.png: man_x4.png exists, made with other options (--overwrite replaces it)"
+    )
+
+
+def test_two_results_of_one_name_are_told(desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(desk / "in" / "photo.bmp")
+    write_picture(desk / "in" / "photo.png")
+    assert upscale(tiny, "in") == 0
+    assert capsys.readouterr().err.splitlines()[0] == (
+        "note: in/photo.bmp would have the same result as another picture, so that of photo.bmp is photo.bmp.png"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["photo.png"], "photo.png is no command (did you mean ccsr upscale photo.png?)"),
+        (["folder"], "folder is no command (did you mean ccsr upscale folder?)"),
+        (["-s", "2", "photo.png"], "no command is given (did you mean ccsr upscale -s 2 photo.png?)"),
+        (["a b.jpg", "b", "c", "d"], "a b.jpg is no command (did you mean ccsr upscale 'a b.jpg' b c ...?)"),
+        (["upscal"], "no command is called upscal (did you mean upscale?)"),
+        (["upscale", "-x.png"], "-x.png reads like an option (the file of that name is ./-x.png)"),
+        (["upscale", "-y.png"], "no option is called -y.png (a file of that name is ./-y.png)"),
+        (
+            ["upscale", "photo.png", "-o", "-"],
+            "results are not written to standard output (give -o a file or a folder)",
+        ),
+        (["upscale", "-"], "pictures are not read from standard input (name a file or a folder)"),
+    ],
+)
+def test_slips_of_the_hand_get_a_hint(
+    desk: Path, capsys: pytest.CaptureFixture[str], words: list[str], error: str
+) -> None:
+    for name in ("photo.png", "-x.png", "folder/a.png"):
+        write_picture(desk / name)
+    assert main(words) == 2
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_estimates_leave_out_what_failed_and_know_of_work_side_by_side(
+    desk: Path, tiny: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ccsr.plan.resolve_machine", lambda options: ("cpu", "fp32", options.threads or 12))
+    monkeypatch.setattr("ccsr.plan.estimated_seconds", lambda plan: 12.0)
+    for n in range(12):
+        write_picture(desk / "in" / f"{n:02d}.png", 16, 16)
+    (desk / "in" / "00.png").write_bytes((desk / "in" / "00.png").read_bytes()[:-40])
+    words = ["upscale", "in", "-m", tiny, "--dtype", "fp32", "--device", "cpu"]
+    assert main([*words, "--dry-run"]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "12 results, about 12 s in all"
+    assert main([*words[:1], "in/01.png", *words[2:], "--dry-run"]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "1 result, about 12 s in all"
+    assert main([*words, "--threads", "1", "-q", "-o", "out"]) == 1
+    for path in Path("out").glob("*.png"):
+        path.unlink()
+    assert main([*words, "--threads", "1", "-o", "out", "--dry-run"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert "try again: in/00.png could not be upscaled before" in lines
+    assert lines[-1] == "11 results, about 2 min in all"
 
 
 def test_bytes_are_the_same_alone_in_a_folder_in_any_order_and_again(desk: Path, tiny: str) -> None:
@@ -85,8 +176,7 @@ def test_an_existing_result_is_kept_until_overwrite(desk: Path, tiny: str, capsy
     Path("a_x4.png").write_bytes(b"precious")
     assert upscale(tiny, "a.png") == 1
     assert capsys.readouterr().err.splitlines()[0] == (
-        "error: a.png: a_x4.png exists, and not from this input with these options and weights"
-        " (--overwrite replaces it)"
+        "error: a.png: a_x4.png exists, and ccsr has no record of making it (--overwrite replaces it)"
     )
     assert Path("a_x4.png").read_bytes() == b"precious"
     assert upscale(tiny, "a.png", "--overwrite") == 0
@@ -101,7 +191,7 @@ def test_dry_run_plans_and_writes_nothing(desk: Path, tiny: str, capsys: pytest.
     assert lines[0].startswith("plan: a.png -> out/a.png: 300x200 to 1200x800, tile 512, VAE tile ")
     assert lines[0].endswith(" on cpu, fp32, 1 threads")
     assert lines[1].startswith("error: b.txt: not a picture")
-    assert lines[2].startswith("1 results, about ")
+    assert lines[2].startswith("1 result, about ")
     assert sorted(p.name for p in desk.iterdir()) == ["a.png", "b.txt"]
     assert upscale(tiny, "a.png", "--dry-run", "--json") == 0
     (line,) = json_lines(capsys.readouterr().out)
@@ -160,13 +250,14 @@ def test_verbose_tells_the_machine_and_long_work_is_announced(
     assert upscale(tiny, "a.png", "-v") == 0
     lines = capsys.readouterr().err.splitlines()
     assert "note: tiny on cpu, fp32, 1 threads" in lines
-    assert any(line.startswith("note: 1 results, 0.0 megapixels: about ") for line in lines)
+    assert any(line.startswith("note: 1 result, 0.0 megapixels: about ") for line in lines)
 
 
-def test_ctrl_c_leaves_no_half_file_and_the_next_run_goes_on(desk: Path, tiny: str) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_no_half_file_and_the_next_run_goes_on(desk: Path, tiny: str, how: signal.Signals) -> None:
     for n in range(30):
         write_picture(desk / "in" / f"{n:02d}.png", 16, 16, seed=n)
-    code, err = interrupted("in", "-m", tiny, "--threads", "1", "--dtype", "fp32", "--device", "cpu")
+    code, err = interrupted("in", "-m", tiny, "--threads", "1", "--dtype", "fp32", "--device", "cpu", by=how)
     assert code == 130
     assert err.splitlines()[-1].startswith("interrupted: ")
     assert "Traceback" not in err

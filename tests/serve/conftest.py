@@ -16,6 +16,7 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from ccsr.serve.app import create_app
+from ccsr.serve.run import configured
 from ccsr.serve.service import Service
 from ccsr.serve.settings import ServeSettings
 from ccsr.serve.worker import load_pipeline
@@ -60,11 +61,14 @@ class Serving:
 
 
 @contextmanager
-def listening_at(service: Service) -> Iterator[str]:
+def listening_at(service: Service, port: int = 0) -> Iterator[str]:
     """A server on a real port, in a thread of this process."""
-    server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="error", timeout_graceful_shutdown=1))
+    config = configured(create_app(service), service.settings)
+    config.timeout_graceful_shutdown = 1
+    server = uvicorn.Server(config)
     with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
         listening.listen()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()

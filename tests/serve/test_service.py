@@ -1,5 +1,6 @@
 """Queue, cancelling, time-outs, restart and expiry."""
 
+import gc
 import os
 import signal
 import socket
@@ -8,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -17,6 +20,7 @@ from PIL import Image
 
 from ccsr.cli.main import main
 from ccsr.errors import CCSRError
+from ccsr.serve.memory import give_back
 from ccsr.serve.service import Service
 from ccsr.serve.settings import ServeSettings
 from ccsr.serve.store import Store
@@ -86,6 +90,24 @@ def test_time_out_of_a_call(start: Start, tmp_path: Path) -> None:
     answer = serving.client.post("/v1/upscale", files={"file": picture(tmp_path)})
     assert problem(answer, 504) == "not done after 0.3 s (post it to /v1/jobs)"
     assert not list((tmp_path / "data" / "jobs").iterdir())
+
+
+def test_a_call_is_answered_in_time_though_its_work_does_not_stop(tmp_path: Path, tiny: str) -> None:
+    class Deaf(Gate):
+        def upscale(self, *_, **__):  # type: ignore[no-untyped-def]
+            self.opened.wait()
+            raise CCSRError("stopped at last")
+
+    gate = Deaf()
+    known = {"model": tiny, "data": str(tmp_path / "data"), "threads": 1, "device": "cpu", "wait_seconds": 0.3}
+    with listening_at(Service(ServeSettings.from_mapping(known), gate.factory)) as address:
+        try:
+            answer = httpx2.post(f"{address}/v1/upscale", files={"file": picture(tmp_path)}, timeout=None)
+            assert problem(answer, 504) == "not done after 0.3 s (post it to /v1/jobs)"
+        finally:
+            gate.opened.set()
+        while list((tmp_path / "data" / "jobs").iterdir()):
+            time.sleep(0.05)
 
 
 def test_a_client_that_goes_away(start: Start, tmp_path: Path, tiny: str) -> None:
@@ -161,6 +183,43 @@ def test_orphans_and_calls_go_at_start(start: Start, tmp_path: Path) -> None:
     (tmp_path / "data" / "jobs" / "left-over").mkdir(parents=True)
     start()
     assert not list((tmp_path / "data" / "jobs").iterdir())
+
+
+def test_what_a_stopped_job_left_is_let_go() -> None:
+    class Held:
+        pass
+
+    held = Held()
+    held.itself = held  # type: ignore[attr-defined]
+    known = weakref.ref(held)
+    gc.disable()
+    try:
+        del held
+        assert known() is not None
+        give_back()
+        assert known() is None
+    finally:
+        gc.enable()
+
+
+def test_the_browser_is_opened_once_the_page_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    opened, told = threading.Event(), []
+
+    def opens(address: str) -> None:
+        told.append(address)
+        opened.set()
+
+    def serve(settings: ServeSettings, on_ready: Any, verbose: bool) -> None:
+        told.append(settings.token)
+        on_ready("http://127.0.0.1:1")
+
+    (tmp_path / "token").write_text("from-a-file", encoding="ascii")
+    monkeypatch.setenv("CCSR_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setattr("webbrowser.open", opens)
+    monkeypatch.setattr("ccsr.serve.run.serve", serve)
+    assert main(["serve", "--open"]) == 0
+    opened.wait()
+    assert told == ["from-a-file", "http://127.0.0.1:1"]
 
 
 # -- a real process ---------------------------------------------------------------------------------------------------

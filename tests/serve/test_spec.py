@@ -15,6 +15,7 @@ schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not i
 pytest.importorskip("fastapi", reason='the extra "serve" is not installed')
 
 from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from ccsr.serve.service import Service
@@ -51,7 +52,8 @@ def document(address: str) -> Any:
 OPERATIONS = [
     ("POST", "/v1/upscale"), ("POST", "/v1/jobs"), ("GET", "/v1/jobs/{id}"), ("DELETE", "/v1/jobs/{id}"),
     ("GET", "/v1/jobs/{id}/events"), ("GET", "/v1/jobs/{id}/result"), ("GET", "/v1/jobs/{id}/input"),
-    ("GET", "/v1/jobs/{id}/stability"), ("GET", "/v1/options"), ("GET", "/v1/models"), ("GET", "/healthz"),
+    ("GET", "/v1/jobs/{id}/stability"), ("GET", "/v1/results"), ("POST", "/v1/plan"),
+    ("GET", "/v1/options"), ("GET", "/v1/models"), ("GET", "/healthz"),
 ]  # fmt: skip
 
 
@@ -65,6 +67,7 @@ def test_the_server_keeps_its_document(
     # Rules between options and with the picture are no part of a schema, so a right body may be refused; and a list of
     # one number in a form is that number, so a wrong one may be right.
     left_out = [positive_data_acceptance, negative_data_rejection] if method == "POST" else []
+    left_out.append(not_a_server_error)  # asked below
 
     @settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
@@ -72,7 +75,8 @@ def test_the_server_keeps_its_document(
         # The server itself may answer as late as its wait_seconds, and a busy machine later still.
         answer = case.call_and_validate(base_url=address, excluded_checks=left_out, timeout=120)
         statuses.add(answer.status_code)
-        assert answer.status_code < 500
+        # An invented option may ask for more than a busy machine does in time.
+        assert answer.status_code < 500 or answer.status_code == 504
 
     try:
         holds()
@@ -87,7 +91,8 @@ def test_the_document_is_whole(address: str) -> None:
     options = httpx2.get(f"{address}/v1/options").json()
     assert set(document["paths"]) == {
         "/v1/upscale", "/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/result",
-        "/v1/jobs/{id}/input", "/v1/jobs/{id}/stability", "/v1/options", "/v1/models", "/healthz",
+        "/v1/jobs/{id}/input", "/v1/jobs/{id}/stability", "/v1/results", "/v1/plan",
+        "/v1/options", "/v1/models", "/healthz",
     }  # fmt: skip
     for path in ("/v1/upscale", "/v1/jobs"):
         content = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]

@@ -4,6 +4,7 @@ argparse only sorts words here: values stay strings, so that every interface com
 """
 
 import argparse
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -52,12 +53,18 @@ class Parser(argparse.ArgumentParser):
         """
         words = list(argv)
         end = words.index("--") if "--" in words else len(words)
+        for word in words[:end]:
+            # As `*.png` has it where a file's name begins with a dash.
+            if word.startswith("-") and "." in word and os.path.lexists(word):
+                raise OptionError(f"{word} reads like an option", hint=f"the file of that name is ./{word}")
         known, rest = self.parse_known_intermixed_args(words[:end])
         for word in rest:
             if word.startswith("-"):
                 flag = word.partition("=")[0]
                 close = get_close_matches(flag, self.visible_flags(), 1)
                 hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists what there is"
+                if "." in flag:
+                    hint = f"a file of that name is ./{flag}"
                 raise OptionError(f"no option is called {flag}", hint=hint)
         # Names that follow `--` may begin with a dash; argparse forgets that when words and options mix.
         rest += words[end + 1 :]

@@ -183,7 +183,7 @@ def _upscale(inputs: Path, model: str, output: Path, typed: dict[str, object], q
 
     options = UpscaleOptions.from_mapping({"format": "png", **typed, "model": model}, interface="cli")
     job = runner.Job([inputs], describe(options.model, options.base_model), f"{output}/")
-    tasks = runner.prepare(job, options)
+    tasks = runner.prepare(job, options).tasks
     reporter = terminal.JobReporter(tasks, quiet=True, verbose=False, progress=False)
     done = 0
 

@@ -3,14 +3,16 @@
 import _thread
 import importlib
 import os
+import shlex
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from ccsr import program
 from ccsr.cli import terminal
 from ccsr.cli.arguments import Command, nearest
-from ccsr.errors import CCSRError
+from ccsr.errors import CCSRError, OptionError
 from ccsr.version import __version__
 
 COMMANDS = {
@@ -33,9 +35,9 @@ INTERRUPTED = 130
 EXIT_CODES = """\
 exit codes:
   0    all done, or done before
-  1    at least one input failed
+  1    at least one picture failed
   2    wrong usage, or nothing could start
-  130  interrupted"""
+  130  interrupted, by Ctrl-C or SIGTERM"""
 
 
 def commands_of(name: str) -> dict[str, Command]:
@@ -70,8 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code and raises nothing."""
     code = _main(argv)
     if code == INTERRUPTED and argv is None:
-        # All is in order: another Ctrl-C must not spoil the exit code while Python takes itself down.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # All is in order: another one must not spoil the exit code while Python takes itself down.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     return code
 
 
@@ -110,6 +113,10 @@ def _dispatch(words: list[str]) -> int:
     if "--version" in words:
         print(f"ccsr {__version__}")
         return 0
+    if first not in COMMANDS and _means_files(words):
+        shown = shlex.join(words[:3]) + (" ..." if len(words) > 3 else "")
+        what = "no command is given" if first.startswith("-") else f"{first} is no command"
+        raise OptionError(what, hint=f"did you mean ccsr upscale {shown}?")
     if first not in COMMANDS:
         raise nearest(first, (*COMMANDS, "--help", "--version"), "option" if first.startswith("-") else "command")
     commands = commands_of(first)
@@ -127,6 +134,12 @@ def _dispatch(words: list[str]) -> int:
     return _run(commands[f"{first} {second}"], words[2:])
 
 
+def _means_files(words: Sequence[str]) -> bool:
+    """Whether somebody who left out the command has pictures in mind: files that are there, or what reads like one."""
+    named = words[:1] if not words[0].startswith("-") else words[1:]
+    return any(os.path.lexists(word) or os.path.splitext(word)[1] for word in named)
+
+
 def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
     """Ctrl-C that struck where Python can only print it, in a callback of its own, is not lost and not printed."""
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
@@ -139,4 +152,7 @@ def _run(command: Command, words: list[str]) -> int:
     arguments = command.parser().parse(words)
     program.start()
     sys.unraisablehook = _interrupt_again
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        # Who is told to end leaves things as tidy as after Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     return command.run(arguments)

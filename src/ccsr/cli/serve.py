@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import threading
+import webbrowser
 
 from ccsr.cli import terminal
 from ccsr.cli.arguments import Command, Parser, given
@@ -18,6 +20,7 @@ def parser() -> Parser:
         "Jobs and results are kept in the data folder: a restart goes on where it was stopped.",
     )
     made.add_argument("-v", "--verbose", action="store_true", help="print every request")
+    made.add_argument("--open", action="store_true", help="open the page in the browser of this machine")
     made.add_options(ServeSettings)
     return made
 
@@ -25,7 +28,9 @@ def parser() -> Parser:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     typed = given(arguments, ServeSettings)
-    typed.setdefault("token", os.environ.get("CCSR_TOKEN") or None)
+    if not typed.keys() & {"token", "token_file"}:
+        typed["token"] = os.environ.get("CCSR_TOKEN") or None
+        typed["token_file"] = os.environ.get("CCSR_TOKEN_FILE") or None
     settings = ServeSettings.from_mapping(typed)
     try:
         from ccsr.serve.run import serve
@@ -36,6 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     def ready(address: str) -> None:
         terminal.say(f"open {address} in a browser; {address}/docs has the API; Ctrl-C stops it")
+        if arguments.open:
+            # In a thread: some browsers return only when they are closed.
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     try:
         serve(settings, ready, arguments.verbose)

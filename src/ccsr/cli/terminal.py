@@ -111,7 +111,7 @@ class JobReporter:
         self._bar.update(megapixels - self._bar.n)
 
     def _tell(self, record: Any) -> None:
-        if record.error:
+        if record.error and record.status == "failed":
             error(record.error)
         if self._quiet:
             return
@@ -132,7 +132,12 @@ class JobReporter:
         self.close()
         if self._quiet:
             return
-        counts = f"{summary.done} done, {summary.skipped} skipped, {summary.failed} failed in {summary.seconds:.1f} s"
+        counts = f"{summary.done} done, {summary.skipped} skipped, {summary.failed} failed"
+        if summary.unread:
+            counts += f", {summary.unread} not read"
+        counts += f" in {summary.seconds:.1f} s"
         if summary.done > 1:
             counts += f", {summary.done / summary.seconds:.2g} pictures/s"
+        for result in summary.kept:
+            say(f"note: what is finished of {result} is kept beside it: the same command goes on there")
         say(f"interrupted: {counts}" if summary.interrupted else counts)

@@ -14,7 +14,7 @@ from ccsr.errors import OptionError
 from ccsr.options import UpscaleOptions
 
 if TYPE_CHECKING:
-    from ccsr.jobs.runner import Event, Task, UpscalerLike
+    from ccsr.jobs.runner import Event, Prepared, Task, UpscalerLike
 
 LONG_WORK = 20.0
 """Seconds of estimated work from which the estimate is told before it begins."""
@@ -30,8 +30,9 @@ def parser(
         prog,
         usage,
         description,
-        "Results lie beside their inputs as NAME_x4.EXT, those of a folder in FOLDER_x4/ with its tree kept. A folder"
-        " of results remembers what was done: the same command again goes on where it was stopped.",
+        "Results lie beside their inputs as NAME_x4.EXT, those of a folder in FOLDER_x4/ with its tree kept. What was"
+        " made is remembered: the same command again skips it, and a folder goes on where it was stopped. In a folder,"
+        " files that are no pictures are passed over.",
     )
     made.add_argument("inputs", nargs="*", metavar="INPUT", help="a picture, or a folder of them")
     made.add_argument("-o", "--output", metavar="OUT", help="a file when there is one input file, else a folder")
@@ -69,7 +70,10 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
         request.output,
         arguments.overwrite,
     )
-    tasks = runner.prepare(job, options)
+    prepared = runner.prepare(job, options)
+    tasks = prepared.tasks
+    if not arguments.quiet:
+        _tell_what_is_left_out(prepared)
     if arguments.dry_run:
         return _show_plan(tasks, as_json=arguments.json)
     if arguments.verbose:
@@ -101,6 +105,7 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
             summary = runner.run(job, lambda: load(options), options, listen, tasks)
     finally:
         reporter.close()
+    summary.passed_over = len(prepared.passed_over)
     reporter.end(summary)
     if arguments.json:
         _print_json(summary.as_json(), results)
@@ -112,16 +117,58 @@ def _print_json(line: dict[str, Any], file: TextIO | None = None) -> None:
 
 
 def _estimate(tasks: "Sequence[Task]") -> float:
+    """Seconds for all that is due, about; small pictures are computed several at a time, if there are several."""
     from ccsr.plan import estimated_seconds
 
-    return sum(estimated_seconds(task.due.plan) for task in tasks if task.due)
+    each = [(estimated_seconds(task.due.plan), task.due.plan.lanes) for task in tasks if task.due]
+    return max(sum(seconds / lanes for seconds, lanes in each), *(seconds for seconds, _ in each), 0.0)
+
+
+def _expected(tasks: "Sequence[Task]") -> "list[Task]":
+    """What is due and will likely succeed."""
+    return [task for task in tasks if task.due and not task.has_failed]
+
+
+def _results(tasks: "Sequence[Task]") -> str:
+    return f"{len(tasks)} result{'s' * (len(tasks) != 1)}"
+
+
+def _tell_what_is_left_out(prepared: "Prepared") -> None:
+    """One line for each kind of thing that a folder holds and that nothing, or something else, comes of."""
+    from ccsr.jobs.runner import kinds_of
+
+    unread: dict[str, list[Task]] = {}
+    for task in prepared.tasks:
+        if task.error and task.is_unread:
+            why = f"{task.error.what} ({task.error.hint})" if task.error.hint else task.error.what
+            unread.setdefault(why, []).append(task)
+    for why, tasks in unread.items():
+        terminal.say(f"note: {_and_more([task.source.path for task in tasks])}: {why}")
+    if prepared.passed_over:
+        terminal.say(f"note: {kinds_of(prepared.passed_over)} passed over")
+    if prepared.own_results:
+        terminal.say(f"note: {_and_more(prepared.own_results)} passed over: made by this command before")
+    for folder in prepared.without_pictures:
+        terminal.say(f"note: there is no picture in {folder}")
+    in_full = {task.source.path: task.planned.output for task in prepared.tasks
+               if task.planned and task.source.is_called_in_full}  # fmt: skip
+    if in_full:
+        first = next(iter(in_full))
+        terminal.say(
+            f"note: {_and_more(list(in_full))} would have the same result as another picture, so that of {first.name}"
+            f" is {in_full[first].name}"
+        )
+
+
+def _and_more(paths: "Sequence[Path]") -> str:
+    return f"{paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
 
 
 def _tell_long_work(tasks: "Sequence[Task]") -> None:
-    due = [task for task in tasks if task.due]
-    if due and (seconds := _estimate(due)) > LONG_WORK:
-        megapixels = sum(task.megapixels for task in due)
-        terminal.say(f"note: {len(due)} results, {megapixels:.1f} megapixels: about {terminal.duration(seconds)}")
+    expected = _expected(tasks)
+    if expected and (seconds := _estimate(expected)) > LONG_WORK:
+        megapixels = sum(task.megapixels for task in expected)
+        terminal.say(f"note: {_results(expected)}, {megapixels:.1f} megapixels: about {terminal.duration(seconds)}")
 
 
 def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
@@ -131,7 +178,9 @@ def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
     for task in tasks:
         planned = task.planned
         if as_json:
-            status = "failed" if task.error else "skipped" if task.is_done else "planned"
+            status = (
+                "unread" if task.is_unread else "failed" if task.error else "skipped" if task.is_done else "planned"
+            )
             line: dict[str, Any] = {"input": str(task.source.path), "output": None, "status": status}
             line["error"] = str(task.error) if task.error else None
             if planned:
@@ -143,9 +192,12 @@ def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
                 line |= {"estimated_seconds": round(estimated_seconds(plan), 1) if task.due else 0.0}
             _print_json(line)
         elif task.error:
-            terminal.error(str(task.error))
+            if not task.is_unread:
+                terminal.error(str(task.error))
         elif task.is_done and planned:
             terminal.say(f"skip: {planned.output} was made before")
+        elif task.has_failed and planned:
+            terminal.say(f"try again: {task.source.path} could not be upscaled before")
         elif planned:
             plan = planned.plan
             terminal.say(
@@ -155,10 +207,10 @@ def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
                 f"{f' and {plan.disk_bytes / 1e9:.1f} GB of disk' if plan.disk_bytes else ''}, about"
                 f" {terminal.duration(estimated_seconds(plan))} on {plan.device}, {plan.dtype}, {plan.threads} threads"
             )
-    due = [task for task in tasks if task.due]
-    if due and not as_json:
-        terminal.say(f"{len(due)} results, about {terminal.duration(_estimate(due))} in all")
-    return 1 if any(task.error for task in tasks) else 0
+    expected = _expected(tasks)
+    if expected and not as_json:
+        terminal.say(f"{_results(expected)}, about {terminal.duration(_estimate(expected))} in all")
+    return 1 if any(task.error and not task.is_unread for task in tasks) else 0
 
 
 COMMANDS = {"upscale": Command(parser, run)}

@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -24,7 +25,7 @@ from ccsr.errors import ImageError, OptionError
 from ccsr.images import MAX_PIXELS, SUFFIXES
 
 _FORMATS = ("AVIF", "PNG", "WEBP", "TIFF", "JPEG", "BMP", "DIB", "GIF", "TGA", "PPM")
-"""Pillow's names of all formats that `SUFFIXES` stand for."""
+"""Pillow's names of all formats that `SUFFIXES` stand for, but for HEIC, which it has from another library."""
 _DIGITS = 24
 """Of the name of a file in the cache."""
 _HEADERS = 200
@@ -263,6 +264,16 @@ def _reduced(width: int, height: int, longest: int | None) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    try:
+        import pi_heif
+    except ImportError:
+        return _FORMATS
+    pi_heif.register_heif_opener(thumbnails=False)
+    return (*_FORMATS, "HEIF")
+
+
 @contextmanager
 def _opened(location: PictureLocation) -> Iterator[Image.Image]:
     """A picture whose header has been read; whatever Pillow raises inside is one line that names the file."""
@@ -272,7 +283,7 @@ def _opened(location: PictureLocation) -> Iterator[Image.Image]:
             if location.name:
                 file.seek(location.offset)
                 data = io.BytesIO(file.read(location.size))
-            with Image.open(data, formats=_FORMATS) as picture:
+            with Image.open(data, formats=_formats()) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
                     raise ImageError(f"{picture.width}x{picture.height} is too large", path=location.label)
                 yield picture

@@ -8,12 +8,12 @@ is told then, as an error, and not while pixels are written, as a crash.
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ _SLIMMEST = 16
 """Rows of a band at least, however wide the picture."""
 
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
+_listener: ContextVar[Callable[[], None] | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
@@ -52,19 +53,63 @@ def zeros(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
     folder = _folder.get() or Path(tempfile.gettempdir())
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
+            return np.asarray(mapped(file, shape, dtype, folder))
+    except ImageError:
+        raise
+    except OSError as error:
+        raise _no_file(size, folder, error) from error
+
+
+def mapped(
+    file: IO[bytes], shape: tuple[int, ...], dtype: Any, folder: Path, *, reserve: bool = True
+) -> "np.memmap[Any, Any]":
+    """An array in an open file of `folder`, whose room is set aside first.
+
+    Raises:
+        ImageError: the disk has no room or does not let us write.
+        MemoryError: there is no room to map it.
+    """
+    size = prod(shape) * np.dtype(dtype).itemsize
+    try:
+        if reserve:
             _reserve(file.fileno(), size)
-            return np.asarray(np.memmap(file, dtype, "r+", shape=shape))
+        return np.memmap(file, dtype, "r+", shape=shape)
     except OSError as error:
         if error.errno == errno.ENOMEM:  # of addresses: the disk has nothing to do with it
             raise MemoryError(f"no room to map {size / 1e9:.2f} GB") from error
-        reason = error.strerror or str(error)
-        raise ImageError(f"no working file of {size / 1e9:.2f} GB in {folder}: {reason}") from error
+        raise _no_file(size, folder, error) from error
 
 
-def bands(height: int, width: int) -> list[tuple[int, int]]:
+def _no_file(size: int, folder: Path, error: OSError) -> ImageError:
+    return ImageError(f"no working file of {size / 1e9:.2f} GB in {folder}: {error.strerror or error}")
+
+
+class Bands(list[tuple[int, int]]):
+    """The bands of a picture; whoever goes through those of a large one is heard, see `hearing`."""
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        listener = _listener.get() if len(self) > 1 else None
+        for band in super().__iter__():
+            if listener:
+                listener()
+            yield band
+
+
+def bands(height: int, width: int) -> Bands:
     """(first row, row after the last) of each band of a picture, from the top: a function of its size alone."""
     rows = max(_SLIMMEST, BAND // max(1, width))
-    return [(top, min(top + rows, height)) for top in range(0, height, rows)]
+    return Bands((top, min(top + rows, height)) for top in range(0, height, rows))
+
+
+@contextmanager
+def hearing(listener: Callable[[], None] | None) -> Iterator[None]:
+    """Inside, in this thread, `listener` is called before each band of a large picture; what it raises stops the work,
+    which would take minutes without another sign of life."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def _reserve(descriptor: int, size: int) -> None:

@@ -1,4 +1,5 @@
-"""What stands beside the pixels in JPEG and PNG files, found by walking over segments and chunks, and put in there."""
+"""What stands beside the pixels of JPEG, PNG and GIF files, found by walking over segments, chunks and blocks, and put
+into JPEG, PNG and WebP."""
 
 import struct
 import zlib
@@ -10,6 +11,8 @@ _LARGEST_TEXT = 2**24
 """Bytes; a PNG text that unpacks to more is left out."""
 _PHOTOSHOP, _XMP = b"Photoshop 3.0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_KEYWORD = "XML:com.adobe.xmp"
+_XMP_REST = b"http://ns.adobe.com/xmp/extension/\0"
+_C2PA = "content credentials (C2PA), which are for the original alone"
 _RAW_PROFILE = "Raw profile type "
 _BLOCK = 2**22
 
@@ -28,11 +31,13 @@ class Beside:
     """Pixels per millimetre, if told."""
     further: str | None = None
     """What there is beside the first picture."""
+    left_out: list[str] = field(default_factory=list)
+    """What there is that no result is given, named."""
 
 
 def of_jpeg(file: IO[bytes]) -> Beside:
-    """Of a JPEG file; what is broken is left out."""
-    found = Beside()
+    """Of a JPEG file, its comments as one; what is broken is left out."""
+    found, comments = Beside(), list[str]()
     for marker, data in _segments(file):
         if marker == 0xE0 and data.startswith(b"JFIF\0") and len(data) >= 12:
             unit, across, down = struct.unpack_from(">BHH", data, 7)
@@ -44,12 +49,32 @@ def of_jpeg(file: IO[bytes]) -> Beside:
             found.xmp = data[len(_XMP) :]
             if b"hdrgm:" in found.xmp or b"hdr-gain-map" in found.xmp:
                 found.further = "a gain map"
+        elif marker == 0xE1 and data.startswith(_XMP_REST):
+            found.left_out = sorted({*found.left_out, "the part of XMP that stands apart (extended)"})
+        elif marker == 0xEB and data.startswith(b"JP") and b"c2pa" in data:
+            found.left_out = sorted({*found.left_out, _C2PA})
         elif marker == 0xE2 and data.startswith(b"MPF\0"):
             found.further = found.further or "further pictures (MPO)"
         elif marker == 0xED and data.startswith(_PHOTOSHOP):
             found.iptc = found.iptc or iptc_of_photoshop(data[len(_PHOTOSHOP) :])
         elif marker == 0xFE:
-            found.texts.setdefault("Comment", _text(data.rstrip(b"\0")))
+            comments.append(_text(data.rstrip(b"\0")))
+    if comments:
+        found.texts["Comment"] = "\n".join(comments)
+    return found
+
+
+def of_gif(file: IO[bytes]) -> Beside:
+    """Of a GIF file: its comments, as one, and XMP; what is broken is left out."""
+    found, comments = Beside(), list[str]()
+    for label, data in _extensions(file):
+        if label == 0xFE:
+            comments.append(_text(_joined(data).rstrip(b"\0")))
+        elif label == 0xFF and data[1:12] == b"XMP DataXMP":
+            # Not divided into blocks: 257 bytes at the end lead readers of blocks to theirs.
+            found.xmp = data[12:-257] or None
+    if comments:
+        found.texts["Comment"] = "\n".join(comments)
     return found
 
 
@@ -57,7 +82,9 @@ def of_png(file: IO[bytes]) -> Beside:
     """Of a PNG file; what is broken is left out. ImageMagick's profiles in texts count as what they hold."""
     found = Beside()
     profiles: dict[str, bytes] = {}
+    seen = dict[bytes, bytes]()
     for kind, data in _chunks(file):
+        seen.setdefault(kind, data)
         if kind == b"pHYs" and len(data) == 9:
             across, down, unit = struct.unpack(">IIB", data)
             if unit == 1 and across and down:
@@ -86,6 +113,7 @@ def of_png(file: IO[bytes]) -> Beside:
     for name in ("iptc", "8bim"):
         data = profiles.get(name, b"")
         found.iptc = found.iptc or (data if data.startswith(b"\x1c") else iptc_of_photoshop(data))
+    found.left_out = [*_unkept_chunks(seen)]
     return found
 
 
@@ -201,6 +229,51 @@ def _chunks(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
         if kind not in (b"IDAT", b"fdAT") and size <= _LARGEST_TEXT:
             yield kind, file.read(size)
         at += 12 + size
+
+
+def _unkept_chunks(seen: dict[bytes, bytes]) -> Iterator[str]:
+    """What is said of a PNG's colours that no result can say, and what is for the original alone."""
+    if b"cICP" in seen:
+        yield "what its colours mean (cICP)"
+    elif not seen.keys() & {b"iCCP", b"sRGB"} and len(gamma := seen.get(b"gAMA", b"")) == 4:
+        value = int.from_bytes(gamma, "big") / 100000
+        if value and abs(value * 2.2 - 1) > 0.05:
+            yield f"its gamma of {1 / value:.3g}"
+    if b"caBX" in seen:
+        yield _C2PA
+
+
+def _extensions(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Label and content of each extension of a GIF file; the lengths of its blocks stand in between."""
+    file.seek(10)
+    flags = file.read(3)[:1]
+    if flags and flags[0] & 0x80:
+        file.seek(3 << (flags[0] & 7) + 1, 1)
+    while (kind := file.read(1)) in (b"\x21", b"\x2c"):
+        label = 0
+        if kind == b"\x21":
+            label = (file.read(1) or b"\0")[0]
+        else:
+            flags = file.read(9)[-1:]
+            if flags and flags[0] & 0x80:
+                file.seek(3 << (flags[0] & 7) + 1, 1)
+            file.seek(1, 1)
+        data = bytearray()
+        while (length := file.read(1)) not in (b"", b"\0"):
+            block = file.read(length[0])
+            if label:
+                data += length + block
+        if label and len(data) < _LARGEST_TEXT:
+            yield label, bytes(data)
+
+
+def _joined(data: bytes) -> bytes:
+    """Blocks of a GIF file without their lengths."""
+    out, at = bytearray(), 0
+    while at < len(data):
+        out += data[at + 1 : at + 1 + data[at]]
+        at += 1 + data[at]
+    return bytes(out)
 
 
 def _png_text(kind: bytes, data: bytes) -> tuple[str, str | None]:

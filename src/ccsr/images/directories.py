@@ -62,6 +62,13 @@ def read(file: IO[bytes], wanted: Collection[int] | None = None) -> Directory:
     return _read(file, order, big, first, wanted, {EXIF: {INTEROPERABILITY: {}}, GPS: {}})
 
 
+def tags(file: IO[bytes]) -> set[int]:
+    """The tags of the first directory of a TIFF or BigTIFF file; raises what `read` raises."""
+    file.seek(0)
+    order, big, first = _start(file.read(16))
+    return {struct.unpack_from(order + "H", entry)[0] for entry in _entries(file, order, big, first)}
+
+
 def _start(head: bytes) -> tuple[str, bool, int]:
     """Byte order, whether it is BigTIFF, and where the first directory stands."""
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
@@ -107,7 +114,7 @@ def _read(
                 continue
         data = field[:size]
         if order == ">":
-            data = np.frombuffer(data, f"u{_PARTS[kind]}").byteswap().tobytes()
+            data = _turned(kind, data)
         if tag in below:
             try:
                 found[tag] = _read(file, order, big, int.from_bytes(data, "little"), None, below[tag])
@@ -119,55 +126,64 @@ def _read(
     return found
 
 
-def packed(directory: Directory, at: int, big: bool = False, standing: Mapping[int, bytes] | None = None) -> bytes:
-    """A directory with its values and those below it, little endian, to be put at the (even) place `at` of a file.
+def packed(
+    directory: Directory, at: int, big: bool = False, standing: Mapping[int, bytes] | None = None, order: str = "<"
+) -> bytes:
+    """A directory with its values and those below it, to be put at the (even) place `at` of a file.
 
     Args:
         directory: what to write.
         at: where it goes.
         big: as BigTIFF has it.
         standing: entries that are copied as they are, since what they point to is in the file already; they win.
+        order: of bytes, `<` or `>`.
     """
     standing = standing or {}
     entries, tail = b"", b""
     tags = sorted({*directory, *standing})
     room = 8 if big else 4
     after = at + (16 + 20 * len(tags) if big else 6 + 12 * len(tags))
-    place = "<Q" if big else "<I"
+    place = order + ("Q" if big else "I")
     for tag in tags:
         if tag in standing:
             entries += standing[tag]
             continue
         value = directory[tag]
         if isinstance(value, dict):
-            kind, count, field = LONG, 1, struct.pack("<I", after + len(tail)).ljust(room, b"\0")
-            tail += packed(value, after + len(tail), big)
+            kind, count, field = LONG, 1, struct.pack(order + "I", after + len(tail)).ljust(room, b"\0")
+            tail += packed(value, after + len(tail), big, order=order)
         else:
-            kind, count, field = value.kind, len(value.data) // _BYTES[value.kind], value.data.ljust(room, b"\0")
-            if len(value.data) > room:
+            data = value.data if order == "<" else _turned(value.kind, value.data)
+            kind, count, field = value.kind, len(data) // _BYTES[value.kind], data.ljust(room, b"\0")
+            if len(data) > room:
                 field = struct.pack(place, after + len(tail))
-                tail += value.data + bytes(len(value.data) % 2)
-        entries += struct.pack("<HHQ" if big else "<HHI", tag, kind, count) + field
-    return struct.pack("<Q" if big else "<H", len(tags)) + entries + bytes(room) + tail
+                tail += data + bytes(len(data) % 2)
+        entries += struct.pack(order + ("HHQ" if big else "HHI"), tag, kind, count) + field
+    return struct.pack(order + ("Q" if big else "H"), len(tags)) + entries + bytes(room) + tail
+
+
+def _turned(kind: int, data: bytes) -> bytes:
+    """The same values in the other order of bytes."""
+    return np.frombuffer(data, f"u{_PARTS[kind]}").byteswap().tobytes()
 
 
 def add(file: IO[bytes], directory: Directory) -> None:
-    """Put tags into a little endian TIFF or BigTIFF file, beside those of its first directory, which win.
+    """Put tags into a TIFF or BigTIFF file, or EXIF, beside those of its first directory, which win.
 
     They go to the end of the file with a copy of that directory, which then counts as the first.
     """
     file.seek(0)
     head = file.read(16)
     order, big, first = _start(head)
-    standing = {struct.unpack_from("<H", entry)[0]: entry for entry in _entries(file, order, big, first)}
+    standing = {struct.unpack_from(order + "H", entry)[0]: entry for entry in _entries(file, order, big, first)}
     end = file.seek(0, 2)
     start = end + end % 2
     if start + 2**24 > 2**32:
         # Directories below are pointed to by 32 bits.
         directory = {tag: value for tag, value in directory.items() if not isinstance(value, dict)}
-    file.write(bytes(start - end) + packed(directory, start, big, standing))
+    file.write(bytes(start - end) + packed(directory, start, big, standing, order))
     file.seek(8 if big else 4)
-    file.write(struct.pack("<Q" if big else "<I", start))
+    file.write(struct.pack(order + ("Q" if big else "I"), start))
 
 
 def place_of(file: IO[bytes], tag: int) -> int | None:

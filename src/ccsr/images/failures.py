@@ -9,7 +9,7 @@ from pathlib import Path
 import pyvips
 from PIL import Image, UnidentifiedImageError
 
-from ccsr.errors import ImageError
+from ccsr.errors import ImageError, NotAPictureError
 from ccsr.images.formats import READABLE
 from ccsr.images.libvips import reason
 
@@ -48,6 +48,6 @@ def named(path: Path | None, what: str) -> Iterator[None]:
         raise ImageError(f"{what}: in this format the limit is {limit:.1f} megapixels", path=path,
                          hint="convert it to PNG") from error  # fmt: skip
     except UnidentifiedImageError as error:
-        raise ImageError("not a picture in a known format", path=path, hint=READABLE) from error
+        raise NotAPictureError("not a picture in a known format", path=path, hint=READABLE) from error
     except OSError as error:
         raise ImageError(f"{what}: {error.strerror or error}", path=path) from error

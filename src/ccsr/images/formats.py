@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ccsr.errors import ImageError
+from ccsr.errors import NotAPictureError
 from ccsr.images.picture import Header
 
 MAX_PIXELS = 2**28
@@ -14,10 +14,19 @@ FORMATS = {
 }  # fmt: skip
 """File name suffixes (lower case) that can be written, and their formats."""
 
-SUFFIXES = frozenset(FORMATS) | {".gif", ".bmp", ".dib", ".tga", ".pbm", ".pgm", ".ppm", ".pnm"}
+SUFFIXES = frozenset(FORMATS) | {
+    ".heic", ".heif", ".hif", ".gif", ".bmp", ".dib", ".tga", ".pbm", ".pgm", ".ppm", ".pnm",
+}  # fmt: skip
 """File name suffixes of pictures that can be read: what to look for in a folder."""
 
-READABLE = "PNG, JPEG, WebP, TIFF, AVIF, GIF, BMP, TGA and PNM can be read"
+RAW_SUFFIXES = frozenset([
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos", ".mrw",
+    ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+])  # fmt: skip
+"""File name suffixes of cameras' RAW files, which are read where the extra `raw` is installed. Most are TIFF inside,
+where a reader would find the preview and take it for the picture."""
+
+READABLE = "PNG, JPEG, HEIC, WebP, TIFF, AVIF, GIF, BMP, TGA, PNM and camera RAW can be read"
 """For messages."""
 
 _MAGIC = {
@@ -26,11 +35,6 @@ _MAGIC = {
     b"P1": "pnm", b"P2": "pnm", b"P3": "pnm", b"P4": "pnm", b"P5": "pnm", b"P6": "pnm",
     b"FUJIFILMCCD-RAW": "raw", b"IIU\0": "raw", b"IIRO": "raw", b"IIRS": "raw", b"MMOR": "raw",
 }  # fmt: skip
-# Most camera files are TIFF inside, where a reader would find the preview and take it for the picture.
-_RAW_SUFFIXES = frozenset([
-    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos", ".mrw",
-    ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
-])  # fmt: skip
 _HEIC_BRANDS = frozenset([b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"])
 _MAX_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 16384}
 
@@ -38,7 +42,7 @@ _MAX_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 16384}
 def sniff(head: bytes, path: Path) -> str:
     """The format by content. The suffix counts where content alone does not tell: camera files, TGA and DIB."""
     if not head:
-        raise ImageError("the file is empty", path=path)
+        raise NotAPictureError("the file is empty", path=path)
     kind = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         kind = "webp"
@@ -46,20 +50,14 @@ def sniff(head: bytes, path: Path) -> str:
         brands = {head[i : i + 4] for i in range(8, min(len(head), int.from_bytes(head[:4], "big")), 4)}
         kind = "avif" if brands & {b"avif", b"avis"} else "heic" if brands & _HEIC_BRANDS else None
         kind = "raw" if b"crx " in brands else kind
-    if kind in (None, "tiff") and (path.suffix.lower() in _RAW_SUFFIXES or head[8:10] == b"CR"):
+    if kind in (None, "tiff") and (path.suffix.lower() in RAW_SUFFIXES or head[8:10] == b"CR"):
         kind = "raw"
     if kind is None and path.suffix.lower() == ".tga":
         kind = "tga"
     if kind is None and path.suffix.lower() == ".dib":
         kind = "dib"
-    if kind == "heic":
-        raise ImageError("HEIC pictures are not read", path=path,
-                         hint="convert it first, for instance: heif-convert photo.heic photo.png")  # fmt: skip
-    if kind == "raw":
-        raise ImageError("camera RAW files are not read", path=path,
-                         hint="develop it first, for instance: darktable-cli photo.nef photo.tif")  # fmt: skip
     if kind is None:
-        raise ImageError("not a picture in a known format", path=path, hint=READABLE)
+        raise NotAPictureError("not a picture in a known format", path=path, hint=READABLE)
     return kind
 
 

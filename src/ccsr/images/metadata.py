@@ -3,81 +3,76 @@
 import io
 import re
 import struct
-from typing import IO, Any
+from contextlib import suppress
+from dataclasses import replace
+from typing import IO
 
-from PIL import Image
+from PIL import Image, TiffTags
 
 from ccsr.images import containers, directories
 from ccsr.images.containers import Beside
 from ccsr.images.directories import LONG, RATIONAL, SHORT, UNDEFINED, Directory, Value
 from ccsr.images.failures import unwarned
-from ccsr.images.libvips import meta
 from ccsr.log import get_logger
 
 _log = get_logger("images")
 
-# Tags of a TIFF's first directory that describe the photo; the others describe how its pixels are stored, or tell of
-# places in the picture, which enlarging would make wrong.
+# Tags of a TIFF's first directory that describe the photo.
 _DESCRIPTIVE = frozenset([
-    0x000B, 269, 270, 271, 272, 285, 305, 306, 315, 316, 0x4746, 0x4749, 33432, *range(0x9C9B, 0x9CA0),
-    directories.EXIF, directories.GPS,
+    0x000B, 269, 270, 271, 272, 285, 305, 306, 315, 316, 318, 319, 0x4746, 0x4749, 33432, *range(0x9C9B, 0x9CA0),
+    0xC4A5, directories.EXIF, directories.GPS,
 ])  # fmt: skip
-_COMPRESSION, _ORIENTATION, _UNIT = 259, 274, 296
+# Those that describe how its pixels are stored, or are read by another way: a result has its own. What is neither is
+# named: it may tell of places in the picture, which enlarging makes wrong.
+_STORAGE = frozenset([
+    *range(254, 269), *range(273, 285), 288, 289, *range(290, 298), 317, *range(320, 329), 330, 338, 339, 340, 341, 347,
+    *range(512, 522), *range(529, 533), 559, 700, 33421, 33422, 33723, 34377, 34675, 50674, 50706, 50707, 59932,
+]) - _DESCRIPTIVE  # fmt: skip
+_ORIENTATION, _UNIT = 274, 296
 _RESOLUTION, _SIZE = (282, 283), (0xA002, 0xA003)
 """Across and down; the size stands among EXIF's own tags."""
-_IPTC, _PHOTOSHOP = 33723, 34377
-_NOT_IN_AVIF = {0x000B: "ProcessingSoftware", 269: "DocumentName", 0x4746: "Rating", 0x4749: "RatingPercent"}
-"""What libvips, which writes EXIF there, does not know."""
+_XMP, _IPTC, _PHOTOSHOP = 700, 33723, 34377
+_TURNED_BY_DECODER = frozenset(["avif", "heic", "raw"])
 _HEAD = b"Exif\0\0II*\0\x08\0\0\0"
 
-OLD_JPEG = 6
-"""TIFF's compression that was given up for its ambiguities."""
 
-
-def beside(file: IO[bytes], kind: str, image: Any) -> Beside:
-    """What the file of a libvips image says beside its pixels."""
+def beside(file: IO[bytes], kind: str, told: Beside) -> Beside:
+    """What a file says beside its pixels; `told` is what its decoder says."""
     match kind:
         case "jpeg":
             found = containers.of_jpeg(file)
         case "png":
             found = containers.of_png(file)
+        case "gif":
+            found = containers.of_gif(file)
         case "tiff":
             found = _of_tiff(file)
+        case "raw":
+            found = _of_raw(file, told)
+        case "avif":
+            found = replace(told, further=_frames(file))
         case _:
-            found = Beside(exif=meta(image, "exif-data"))
-            if (image.xres, image.yres) != (1, 1) and kind in ("bmp", "dib", "tga", "pnm"):
-                found.density = (image.xres, image.yres)
-            if kind == "avif":
-                found.further = _frames(file)
-    found.xmp = found.xmp or meta(image, "xmp-data")
-    if found.exif and kind != "tiff" and (told := _density(_understood(found.exif))):
+            found = told
+    found.xmp = found.xmp or told.xmp
+    if found.exif and kind != "tiff" and (density := _density(_understood(found.exif))):
         # A JPEG's header before the EXIF often says 72 without having been asked.
-        found.density = told if kind == "jpeg" else found.density or told
+        found.density = density if kind == "jpeg" else found.density or density
     return found
 
 
-def orientation(found: Beside, image: Any, kind: str) -> int:
-    """How the picture stands, 1..8: as EXIF says, else XMP."""
-    if kind in ("avif", "heic"):
-        return int(meta(image, "orientation", 1))  # these formats turn pictures themselves, whatever EXIF says
+def orientation(found: Beside, decoded: int, kind: str) -> int:
+    """How the picture stands, 1..8: as EXIF says, else its decoder, else XMP."""
+    if kind in _TURNED_BY_DECODER:
+        return decoded  # whatever EXIF says
     value = _understood(found.exif).get(_ORIENTATION) if found.exif else None
     if isinstance(value, Value) and value.numbers():
         told = int(value.numbers()[0])
-    elif meta(image, "orientation", 1) != 1:
-        told = int(meta(image, "orientation"))
+    elif decoded != 1:
+        told = decoded
     else:
         match = re.search(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([1-8])", found.xmp or b"")
         told = int(match[1]) if match else 1
     return told if 1 <= told <= 8 else 1
-
-
-def compression(file: IO[bytes]) -> int:
-    """Of a TIFF file: the number of the way in which its pixels are packed; 0 if that cannot be told."""
-    try:
-        value = directories.read(file, {_COMPRESSION}).get(_COMPRESSION)
-        return int(value.numbers()[0]) if isinstance(value, Value) else 0
-    except (ValueError, LookupError):
-        return 0
 
 
 def upright_exif(exif: bytes) -> bytes | None:
@@ -113,7 +108,7 @@ def fitted(exif: bytes | None, kind: str, density: tuple[float, float] | None, s
     if density and kind in ("webp", "avif") and _density(_understood(exif)) is None:
         told = io.BytesIO((exif or _HEAD + bytes(6)).removeprefix(b"Exif\0\0"))
         tags: Directory = {tag: Value(RATIONAL, value) for tag, value in zip(_RESOLUTION, rationals, strict=True)}
-        if told.read(2) == b"II":
+        with suppress(ValueError):  # broken EXIF stays as it is
             directories.add(told, tags | {_UNIT: Value(SHORT, b"\2\0")})
             exif = b"Exif\0\0" + told.getvalue()
     if not exif:
@@ -147,7 +142,7 @@ def fitted(exif: bytes | None, kind: str, density: tuple[float, float] | None, s
 
 def add_to_tiff(file: IO[bytes], told: Beside) -> None:
     """Put EXIF and IPTC into a TIFF file that libvips has written, and no density where none is known."""
-    tags = {tag: value for tag, value in _understood(told.exif).items() if tag in _DESCRIPTIVE} if told.exif else {}
+    tags = {tag: value for tag, value in _understood(told.exif).items() if tag not in _STORAGE}
     if told.iptc:
         tags[_IPTC] = Value(UNDEFINED, told.iptc)
     if tags:
@@ -158,13 +153,11 @@ def add_to_tiff(file: IO[bytes], told: Beside) -> None:
         file.write(struct.pack("<H", 1))
 
 
-def left_out(told: Beside, kind: str) -> list[str]:
-    """What a format has no place for, as one warning."""
-    missing = []
+def left_out(told: Beside, kind: str, coarser: list[str]) -> list[str]:
+    """What a format has no place for, as one warning; `coarser` is what it has no place for in the pixels."""
+    missing = [*coarser]
     if told.iptc and (kind in ("webp", "avif") or (kind == "jpeg" and not containers.fits_jpeg(told.iptc))):
         missing.append("IPTC")
-    if told.exif and kind == "avif" and (lost := _understood(told.exif).keys() & _NOT_IN_AVIF.keys()):
-        missing.append("EXIF tags (" + ", ".join(_NOT_IN_AVIF[tag] for tag in sorted(lost)) + ")")
     if told.exif and kind == "jpeg" and not containers.fits_jpeg(told.exif):
         missing.append("EXIF")
     kept = {"png": told.texts.keys(), "jpeg": {"Comment"}}.get(kind, set())
@@ -184,11 +177,16 @@ def _understood(exif: bytes | None) -> Directory:
 def _of_tiff(file: IO[bytes]) -> Beside:
     found = Beside()
     try:
-        tags = directories.read(file, {*_DESCRIPTIVE, _ORIENTATION, *_RESOLUTION, _UNIT, _IPTC, _PHOTOSHOP})
+        tags = directories.read(file, {*_DESCRIPTIVE, _ORIENTATION, *_RESOLUTION, _UNIT, _XMP, _IPTC, _PHOTOSHOP})
+        others = sorted(directories.tags(file) - _DESCRIPTIVE - _STORAGE)
     except ValueError:
         return found
+    if others:
+        found.left_out.append("tags of TIFF (" + ", ".join(_name(tag) for tag in others) + ")")
     found.density = _density(tags)
-    iptc, photoshop = tags.pop(_IPTC, None), tags.pop(_PHOTOSHOP, None)
+    xmp, iptc, photoshop = (tags.pop(tag, None) for tag in (_XMP, _IPTC, _PHOTOSHOP))
+    if isinstance(xmp, Value):
+        found.xmp = xmp.data
     if isinstance(iptc, Value):
         # Often declared as numbers of four bytes, which a byte order turns around although they are none.
         turned = b"".join(iptc.data[i : i + 4][::-1] for i in range(0, len(iptc.data), 4))
@@ -200,6 +198,20 @@ def _of_tiff(file: IO[bytes]) -> Beside:
     if tags:
         found.exif = _HEAD + directories.packed(tags, 8)
     return found
+
+
+def _of_raw(file: IO[bytes], told: Beside) -> Beside:
+    """Of a camera's file: what it says as TIFF, if it is built like that, else what its preview says."""
+    file.seek(0)
+    if file.read(4) not in (b"II*\0", b"MM\0*"):
+        return told
+    found = _of_tiff(file)
+    # Its other tags are about the sensor.
+    return replace(found, left_out=[]) if found.exif else told
+
+
+def _name(tag: int) -> str:
+    return TiffTags.lookup(tag).name if tag in TiffTags.TAGS_V2 else TiffTags.TAGS.get(tag, str(tag))
 
 
 def _density(tags: Directory) -> tuple[float, float] | None:

@@ -14,7 +14,8 @@ class Header:
     height: int
     """Pixels, after EXIF orientation."""
     format: str
-    """`png`, `jpeg`, `webp`, `tiff`, `avif`, `gif`, `bmp`, `dib` (BMP without its file header), `tga` or `pnm`."""
+    """`png`, `jpeg`, `webp`, `tiff`, `avif`, `heic`, `raw`, `gif`, `bmp`, `dib` (BMP without its file header), `tga` or
+    `pnm`."""
     depth: int
     """Bits per channel that a result should have: 8, or 16 for anything finer."""
     gray: bool

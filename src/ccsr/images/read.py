@@ -1,8 +1,6 @@
 """Files to pictures; the package's docstring has the rules."""
 
-import os
 import stat
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -12,26 +10,35 @@ import pyvips
 from PIL import Image
 
 from ccsr.errors import ImageError, TooLargeError
+from ccsr.images import tiff
 from ccsr.images.buffers import bands, zeros
 from ccsr.images.containers import Beside
+from ccsr.images.decoders import (
+    PILLOW_RAISES,
+    Stored,
+    by_libvips,
+    by_pillow,
+    image_of_pillow,
+    of_image,
+    white_of_pillow,
+)  # fmt: skip
 from ccsr.images.failures import named, unwarned
 from ccsr.images.formats import MAX_PIXELS, sniff
+from ccsr.images.heic import by_pi_heif
 from ccsr.images.libvips import attributed, meta
-from ccsr.images.metadata import OLD_JPEG, beside, compression, orientation, upright_exif, upright_xmp
+from ccsr.images.metadata import beside, orientation, upright_exif, upright_xmp
 from ccsr.images.picture import Header, Picture
+from ccsr.images.raw import by_libraw
 
-_LOADERS = {"png": "pngload", "jpeg": "jpegload", "webp": "webpload", "tiff": "tiffload", "avif": "heifload",
-            "gif": "gifload"}  # fmt: skip
+_LIBVIPS = {"png": "pngload", "jpeg": "jpegload", "webp": "webpload", "avif": "heifload", "gif": "gifload"}
 _PILLOW = {"bmp": "BMP", "dib": "DIB", "tga": "TGA", "pnm": "PPM"}
-_SECOND_READER = frozenset(_LOADERS)
+_SECOND_READER = frozenset(_LIBVIPS) | {"tiff"}
 """Formats in which what libvips sees may be held against what Pillow sees."""
-_PILLOW_RAISES = (EOFError, LookupError, SyntaxError, TypeError, ValueError, struct.error)
-"""What Pillow's decoders raise on damaged bytes, beside OSError."""
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float64}
 
 
 def read_header(path: Path, max_pixels: int = MAX_PIXELS) -> Header:
-    """What the picture at `path` is, from its first bytes (BMP, TGA and PNM are read whole).
+    """What the picture at `path` is; its pixels are not unpacked.
 
     Raises:
         ImageError: not a picture, a format that is not read, or more pixels than `max_pixels`.
@@ -62,15 +69,14 @@ def from_pillow(given: Image.Image) -> Picture:
             raise ImageError(f"a PIL picture of mode {given.mode} does not say which number is white",
                              hint="give an array of floats in 0..1, or a picture of mode I;16 or RGB")  # fmt: skip
         try:
-            image = _of_pillow(given)
-            exif = given.getexif()
+            stored = of_image(image_of_pillow(given))
             # Of EXIF's bytes only the orientation counts here, which Pillow finds wherever it stands.
-            turned = exif.get(0x0112, 1)
-        except _PILLOW_RAISES as error:
+            turned = given.getexif().get(0x0112, 1)
+        except PILLOW_RAISES as error:
             raise ImageError(f"cannot be read: {error}") from error
-        if icc := given.info.get("icc_profile"):
-            image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
-        opened = _Opened(image, _header(image, "pillow", turned, ""), Beside(), turned if turned in range(1, 9) else 1)
+        stored.white = white_of_pillow(given)
+        turned = turned if turned in range(1, 9) else 1
+        opened = _Opened(stored, _header(stored, "pillow", turned, ""), Beside(), turned)
         return attributed(lambda: _picture(opened, None))
 
 
@@ -84,10 +90,9 @@ def of_channels(channels: np.ndarray) -> Picture:
 
 @dataclass
 class _Opened:
-    """A file whose pixels have not been read yet."""
+    """A file whose pixels have not been unpacked yet."""
 
-    image: Any
-    """Of libvips, as stored."""
+    stored: Stored
     header: Header
     beside: Beside
     orientation: int
@@ -98,11 +103,14 @@ def _load(path: Path, max_pixels: int) -> Picture:
 
 
 def _picture(opened: _Opened, path: Path | None) -> Picture:
-    image, header, beside, notes = opened.image, opened.header, opened.beside, list[str]()
-    if meta(image, "n-pages", 1) > 1:
-        notes.append(f"only the first of {image.get('n-pages')} pages or frames is used")
+    stored, header, beside = opened.stored, opened.header, opened.beside
+    image, white, notes = stored.unpack(), stored.white, [*stored.notes]
+    if stored.pages > 1:
+        notes.append(f"only the first of {stored.pages} pages or frames is used")
     elif beside.further:
         notes.append(f"only the picture itself is used: it has {beside.further} besides")
+    if beside.left_out:
+        notes.append(f"left out: {' and '.join(beside.left_out)}")
     icc = meta(image, "icc-profile-data")
     if image.interpretation == "cmyk":
         # 16 bits whatever the depth, so that the conversion adds no rounding of its own.
@@ -110,18 +118,23 @@ def _picture(opened: _Opened, path: Path | None) -> Picture:
             "srgb", embedded=True, input_profile="cmyk", depth=16, intent="relative", black_point_compensation=True
         )
         notes.append("converted from CMYK to sRGB" + ("" if icc else " without a profile: colours are a guess"))
-        icc = None
+        icc = white = None
     elif image.interpretation in ("lab", "labs", "labq", "lch", "xyz", "yxy", "hsv"):
-        image = image.colourspace("rgb16" if header.depth == 16 else "srgb")
-        icc = None
+        if image.interpretation.startswith("lab"):
+            # By a profile, since files mean L*a*b* as profiles do, relative to the white of print.
+            lab = image.colourspace("lab")
+            image = lab.icc_export(output_profile="srgb", depth=header.depth, intent="relative")
+        else:
+            image = image.colourspace("rgb16" if header.depth == 16 else "srgb")
+        icc = white = None
     if icc and not _profile_fits(icc, header.gray):
         notes.append("its colour profile is not for this kind of picture and was left out")
         icc = None
-    stored = _channels(image, path, notes)
-    if path and header.format in _SECOND_READER and _shows_nothing(stored) and _pillow_sees_something(path, header):
+    values = _channels(image, white, path, notes)
+    if path and header.format in _SECOND_READER and _shows_nothing(values) and _pillow_sees_something(path, header):
         raise ImageError("cannot be read: two readers see different pictures in it", path=path,
                          hint="another program may save it as PNG")  # fmt: skip
-    channels = _upright(stored, opened.orientation)
+    channels = _upright(values, opened.orientation)
     planes = channels.shape[2]
     rgb = _gathered(channels, [0, 0, 0] if planes < 3 else [0, 1, 2])
     alpha = _gathered(channels, [planes - 1])[..., 0] if planes in (2, 4) else None
@@ -136,75 +149,50 @@ def _picture(opened: _Opened, path: Path | None) -> Picture:
 
 
 def _open(path: Path, max_pixels: int) -> _Opened:
-    """A libvips image whose pixels are still in the file, as stored, and what stands beside them."""
+    """What is in a file, its pixels not unpacked, as stored, and what stands beside them."""
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         # Opening a pipe would wait for ever.
         raise ImageError("is a folder" if stat.S_ISDIR(mode) else "is not a regular file", path=path)
     with path.open("rb") as file:
         kind = sniff(file.read(256), path)
-        if kind == "tiff" and compression(file) == OLD_JPEG:
-            raise ImageError("TIFF with JPEG compression of the old kind is not read, as no two programs agree on it",
-                             path=path, hint="another program may save it as PNG")  # fmt: skip
+        if kind == "tiff" and tiff.is_raw(file):
+            kind = "raw"
         file.seek(0)
-        if kind in _PILLOW:
-            image = _through_pillow(file, _PILLOW[kind], path, max_pixels)
-        else:
-            # By descriptor (which libvips duplicates): any name works, brackets and newlines included.
-            os.lseek(file.fileno(), 0, os.SEEK_SET)
-            source = pyvips.Source.new_from_descriptor(file.fileno())
-            loader = getattr(pyvips.Image, f"{_LOADERS[kind]}_source")
-            image = loader(source, access="sequential", fail_on="error")
-        _check_size(image.width, image.height, path, max_pixels)
+        stored = _stored(file, kind, path)
+        _check_size(stored.width, stored.height, path, max_pixels)
     with path.open("rb") as file:
         # Opened again, as a duplicated descriptor shares its position.
-        found = beside(file, kind, image)
-    turned = orientation(found, image, kind)
-    return _Opened(image, _header(image, kind, turned, path.suffix), found, turned)
+        found = beside(file, kind, stored.beside)
+    turned = orientation(found, stored.orientation, kind)
+    return _Opened(stored, _header(stored, kind, turned, path.suffix), found, turned)
 
 
-def _header(image: Any, kind: str, turned: int, suffix: str) -> Header:
-    width, height = (image.height, image.width) if turned >= 5 else (image.width, image.height)
-    alpha = bool(image.hasalpha())
-    gray = image.bands - alpha == 1
-    depth = 8 if image.format == "uchar" else 16
-    return Header(width, height, kind, depth, gray, alpha, suffix)
+def _stored(file: IO[bytes], kind: str, path: Path) -> Stored:
+    match kind:
+        case "tiff":
+            return tiff.by_any(file, path)
+        case "heic":
+            return by_pi_heif(file, path)
+        case "raw":
+            return by_libraw(file, path)
+        case _ if kind in _PILLOW:
+            return by_pillow(file, _PILLOW[kind], path)
+        case _:
+            return by_libvips(file, _LIBVIPS[kind])
+
+
+def _header(stored: Stored, kind: str, turned: int, suffix: str) -> Header:
+    width, height = (stored.height, stored.width) if turned >= 5 else (stored.width, stored.height)
+    return Header(width, height, kind, stored.depth, stored.channels - stored.alpha == 1, stored.alpha, suffix)
 
 
 def _check_size(width: int, height: int, path: Path, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError("cannot be read: it has no pixels", path=path)
     if width * height > max_pixels:
         raise TooLargeError(f"{width}x{height} is {width * height / 1e6:.1f} megapixels, the limit is"
                             f" {max_pixels / 1e6:.1f}", path=path, hint="cut or shrink it first")  # fmt: skip
-
-
-def _through_pillow(file: IO[bytes], decoder: str, path: Path, max_pixels: int) -> Any:
-    try:
-        with unwarned():
-            # Pillow has a limit of its own; ours is checked before any pixel is read.
-            picture: Image.Image = Image.open(file, formats=[decoder])
-        _check_size(*picture.size, path, max_pixels)
-        picture.load()
-    except _PILLOW_RAISES as error:
-        raise ImageError(f"cannot be read: {error}", path=path) from error
-    return _of_pillow(picture)
-
-
-def _of_pillow(picture: Image.Image) -> Any:
-    """A loaded Pillow picture as a libvips image, with its density."""
-    across, down = picture.info.get("dpi", (0, 0))
-    fine = picture.mode == "I" or picture.mode.startswith("I;16")
-    mode = {"1": "L", "La": "LA"}.get(picture.mode, picture.mode)
-    if mode not in ("L", "LA", "RGB", "RGBA", "CMYK") and not fine:
-        mode = "RGBA" if "transparency" in picture.info or picture.mode in ("PA", "RGBa", "RGBX") else "RGB"
-    elif mode in ("L", "RGB") and "transparency" in picture.info:
-        # One colour or grey that is to be clear, as PNG and GIF have it.
-        mode = "LA" if mode == "L" else "RGBA"
-    if mode != picture.mode:
-        picture = picture.convert(mode)
-    pixels = np.asarray(picture).astype(np.uint16 if fine else np.uint8)
-    meaning = "grey16" if fine else {"L": "b-w", "LA": "b-w", "CMYK": "cmyk"}.get(mode, "srgb")
-    density = {"xres": across / 25.4, "yres": down / 25.4} if across > 0 and down > 0 else {}
-    return pyvips.Image.new_from_array(pixels).copy(interpretation=meaning, **density)
 
 
 def _shows_nothing(stored: np.ndarray) -> bool:
@@ -235,18 +223,14 @@ def _pillow_sees_something(path: Path, header: Header) -> bool:
     return max(spans) > least
 
 
-def _channels(image: Any, path: Path | None, notes: list[str]) -> np.ndarray:
+def _channels(image: Any, white: float | None, path: Path | None, notes: list[str]) -> np.ndarray:
     """Pixels as float32 (H, W, channels) in 0..1, as stored (not yet turned)."""
     if image.bands > 4:
         raise ImageError(f"has {image.bands} channels", path=path, hint="convert it to grey, RGB or RGBA")
     if image.format not in _DTYPES:
         raise ImageError(f"holds values of the kind {image.format}", path=path, hint="convert it to 8 or 16 bits")
     real = image.format in ("float", "double")
-    peak = 1 if real else 255 if image.format == "uchar" else 65535
-    if image.format == "ushort" and meta(image, "vips-loader", "").startswith("heif"):
-        # libvips shifts 10 and 12 bits up without filling the low ones, so that white is not 65535.
-        bits = image.get("bits-per-sample")
-        peak = ((1 << bits) - 1) << (16 - bits)
+    peak = white or (255 if image.format == "uchar" else 65535)
     stored: np.ndarray = zeros((image.height, image.width, image.bands))
     region = pyvips.Region.new(image)
     low, high = (np.inf, -np.inf) if real else (0.0, 1.0)

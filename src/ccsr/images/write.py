@@ -9,6 +9,7 @@ import pyvips
 
 from ccsr import atomic
 from ccsr.errors import ImageError
+from ccsr.images.boxes import replace_in_avif
 from ccsr.images.buffers import bands, zeros
 from ccsr.images.containers import Beside, add_to_jpeg, add_to_png, replace_in_webp
 from ccsr.images.failures import named
@@ -68,7 +69,19 @@ def save(
 
     with named(path, "cannot be written"):
         attributed(write)
-    return left_out(told, kind)
+    return left_out(told, kind, _coarser(picture, kind, depth))
+
+
+def _coarser(picture: Picture, kind: str, depth: str) -> list[str]:
+    """What of the pixels themselves a format has no place for."""
+    missing = []
+    if depth != "8" and picture.depth == 16 and kind in ("jpeg", "webp"):
+        missing.append("more than 8 bits")
+    elif depth != "8" and picture.depth == 16 and kind == "avif" and picture.format not in ("avif", "heic"):
+        missing.append("more than 10 bits")
+    if picture.alpha is not None and kind == "jpeg":
+        missing.append("transparency (white is behind it now)")
+    return missing
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:
@@ -145,6 +158,8 @@ def _encode(pixels: np.ndarray, told: Beside, icc: bytes | None, kind: str, qual
             add_to_tiff(file, told)
         case "webp" if told.exif:
             replace_in_webp(file, told.exif)
+        case "avif" if told.exif:
+            replace_in_avif(file, told.exif)
 
 
 def _quantised(values: np.ndarray, peak: int) -> np.ndarray:

@@ -14,7 +14,10 @@ from ccsr.errors import CCSRError, ImageError
 from ccsr.jobs.events import OrderedReporter
 from ccsr.jobs.journal import Claim, Journal, Journals
 from ccsr.jobs.records import Job, NumberedTask, PlannedResult, Record, Task, as_ours, make_record
+from ccsr.log import get_logger
 from ccsr.options import UpscaleOptions
+
+log = get_logger(__name__)
 
 
 @dataclass
@@ -43,9 +46,9 @@ class ClaimedTask:
 class Claims:
     """What one run takes on, and what became of it."""
 
-    def __init__(self, job: Job, options: UpscaleOptions, stack: ExitStack) -> None:
+    def __init__(self, job: Job, options: UpscaleOptions, journals: Journals | None) -> None:
         self.job, self.options = job, options
-        self._journals = Journals(stack)
+        self._journals = journals
         self._begin = time.time()
         self._swept: set[Path] = set()
 
@@ -59,8 +62,7 @@ class Claims:
         for numbered in batch:
             task = numbered[1]
             if task.due is None:
-                status: Literal["failed", "skipped"] = "failed" if task.error else "skipped"
-                reporter.finished(numbered, make_record(self.job, self.options, task, status, error=task.error))
+                reporter.finished(numbered, self._settled(task))
                 continue
             match self._claim(task, task.due):
                 case Record() as record:
@@ -78,7 +80,7 @@ class Claims:
         with ExitStack() as stack:
             for folder in folders:
                 with suppress(CCSRError):  # told by each claim itself
-                    if journal := self._journals.of(folder):
+                    if journal := self._journal_of(folder):
                         stack.enter_context(journal.together())
             yield
 
@@ -86,26 +88,33 @@ class Claims:
         """Enter what became of a claimed task, and tell it."""
         planned = claimed.planned
         try:
-            if journal := self._journals.of(planned.folder):
+            if journal := self._journal_of(planned.folder):
                 if journal is not claimed.journal:
                     journal.claim(planned.output, planned.fingerprint, overwrite=True, since=self._begin)
-                journal.finish(planned.output, sum(record.seconds.values()), record.error)
+                journal.finish(planned.output, sum(record.seconds.values()), record.error, record.input_sha256)
         except CCSRError as error:
             record = dataclasses.replace(record, warnings=(*record.warnings, str(error)))
         reporter.finished(claimed.numbered, record)
 
+    def _journal_of(self, folder: Path | None) -> Journal | None:
+        return self._journals.of(folder) if self._journals else None
+
+    def _settled(self, task: Task) -> Record:
+        """What there is to tell of a task with nothing to compute."""
+        if task.error:
+            status: Literal["failed", "unread"] = "unread" if task.is_unread else "failed"
+            return make_record(self.job, self.options, task, status, error=task.error)
+        if task.planned:
+            with suppress(CCSRError):
+                if journal := self._journal_of(task.planned.folder):
+                    journal.note_place(task.planned.output, task.planned.fingerprint)
+        return make_record(self.job, self.options, task, "skipped")
+
     def _claim(self, task: Task, planned: PlannedResult) -> Journal | Record | Literal["taken"] | None:
         """The journal in which the result is now ours to make (None: there is none), or what became of it."""
         try:
-            journal = self._journals.of(planned.folder)
-            if journal is None:
-                # Looked at when the job was prepared; hours may have passed.
-                refused = os.path.lexists(planned.output) and not self.job.overwrite
-                claim: Claim = "refused" if refused else "claimed"
-            else:
-                claim = journal.claim(
-                    planned.output, planned.fingerprint, overwrite=self.job.overwrite, since=self._begin
-                )
+            journal = self._journal_of(planned.folder)
+            claim = self._enter(planned, journal)
             # Once in any case: a killed process's file may have been too young for the run that took over from it.
             if claim == "resumed" or planned.output.parent not in self._swept:
                 atomic.sweep(planned.output.parent)
@@ -118,11 +127,28 @@ class Claims:
             case "done":
                 return make_record(self.job, self.options, task, "skipped")
             case "refused":
-                return make_record(self.job, self.options, task, "failed", error=refusal(planned, task))
+                return make_record(self.job, self.options, task, "failed", error=refusal(task, planned, journal))
         return journal
 
+    def _enter(self, planned: PlannedResult, journal: Journal | None) -> Claim:
+        """What the journal says to our claim, or the disk where there is none."""
+        if journal:
+            try:
+                return journal.claim(
+                    planned.output, planned.fingerprint, overwrite=self.job.overwrite, since=self._begin
+                )
+            except CCSRError as error:
+                if planned.folder is not None:
+                    raise
+                log.debug("%s", error)
+        # Looked at when the job was prepared; hours may have passed.
+        return "refused" if os.path.lexists(planned.output) and not self.job.overwrite else "claimed"
 
-def refusal(planned: PlannedResult, task: Task) -> ImageError:
+
+def refusal(task: Task, planned: PlannedResult, journal: Journal | None) -> ImageError:
     """Why a result is not made over what lies in its place."""
-    what = f"{planned.output} exists, and not from this input with these options and weights"
-    return ImageError(what, path=task.source.path, hint="--overwrite replaces it")
+    differences = None
+    with suppress(CCSRError):
+        differences = journal.differences(planned.output, planned.fingerprint) if journal else None
+    how = f"made {' and '.join(differences)}" if differences else "and ccsr has no record of making it"
+    return ImageError(f"{planned.output} exists, {how}", path=task.source.path, hint="--overwrite replaces it")

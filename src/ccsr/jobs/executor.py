@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from ccsr.images import buffers
 from ccsr.jobs.claims import ClaimedTask, Claims
 from ccsr.jobs.events import Advanced, Event, OrderedReporter, Stop
 from ccsr.jobs.records import NumberedTask, Record, Task
@@ -186,10 +187,6 @@ class _Run:
     def _claim_and_read(self, batch: Sequence[NumberedTask]) -> list[NumberedTask]:
         """Claim what is due and have it read; returns what another run is making."""
         claimed, elsewhere = self.claims.claim(batch, self.reporter)
-        if claimed:
-            begin = time.perf_counter()
-            self.steps.load_pipeline(claimed[0].planned.plan)
-            claimed[0].load = time.perf_counter() - begin
         for some in batches(claimed, self.claims.options.batch_size, lambda one: alike(one.numbered)):
             self.reading += 1
             self.executor.reader.submit(self.messages, self._read, some)
@@ -197,8 +194,16 @@ class _Run:
 
     def _read(self, batch: list[ClaimedTask]) -> Message:
         """In the reader."""
-        self.steps.read(batch)
+        with buffers.hearing(lambda: self._on_read(batch[0].task)):
+            self.steps.read(batch)
         return BatchRead(batch)
+
+    def _on_read(self, task: Task) -> None:
+        """In the reader, between the bands of a large picture: nothing is done yet, but whoever listens may stop it."""
+        if self.stopping:
+            raise Stop
+        if not self.computing:
+            self.messages.put(Advanced(task, 0, 1000, "read"))
 
     # -- compute -------------------------------------------------------------------------------------------------------
 
@@ -211,9 +216,17 @@ class _Run:
             batch = self.ready.popleft()
             for claimed in batch:
                 self.reporter.started(claimed.numbered)
+            self._load_pipeline(batch)
             lane = self._free_lane()
             self.computing[lane] = batch
             lane.submit(self.messages, self._compute, batch, lane)
+
+    def _load_pipeline(self, batch: list[ClaimedTask]) -> None:
+        """Have a pipeline as soon as there is a picture for it: broken files need none."""
+        if first := next((claimed for claimed in batch if claimed.picture), None):
+            begin = time.perf_counter()
+            self.steps.load_pipeline(first.planned.plan)
+            first.load += time.perf_counter() - begin
 
     def _free_lane(self) -> WorkerThread:
         for lane in self.executor.lanes:
@@ -253,12 +266,14 @@ class _Run:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Inside, a further Ctrl-C changes nothing: the job ends already, and what is being written gets finished."""
+    """Inside, a further Ctrl-C or SIGTERM changes nothing: the job ends already, and what is being written is
+    finished."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

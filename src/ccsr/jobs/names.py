@@ -1,20 +1,19 @@
 """Which files a command means, and what each result is called."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ccsr.errors import OptionError
-from ccsr.images import FORMATS, SUFFIXES
+from ccsr.images import FORMATS, RAW_SUFFIXES, SUFFIXES
 from ccsr.options import UpscaleOptions
 
 JOURNAL_NAME = ".ccsr-journal.sqlite"
+_LISTED = 20
+"""Clashes of names that one message tells at most."""
 
-SIDECARS = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
-"""Files that a file manager leaves beside pictures without being asked; all else in a folder is meant."""
-
-_ONLY_READ = (SUFFIXES | {".heic", ".heif", ".jxl", ".jp2", ".dng"}) - set(FORMATS)
+_ONLY_READ = (SUFFIXES | RAW_SUFFIXES | {".jxl", ".jp2"}) - set(FORMATS)
 
 
 @dataclass(frozen=True)
@@ -23,43 +22,62 @@ class Source:
 
     path: Path
     root: Path | None = None
+    is_called_in_full: bool = False
+    """Its results bear its whole name, `photo.bmp.png`: another picture's are called `photo.png`."""
+
+    @property
+    def stem(self) -> str:
+        """What the names of its results begin with."""
+        return self.path.name if self.is_called_in_full else self.path.stem
+
+    @property
+    def is_named_as_picture(self) -> bool:
+        """Whether its name says that it is a picture which can be read."""
+        return self.path.suffix.lower() in SUFFIXES
 
 
-def expand(inputs: Iterable[Path], output: Path | None = None) -> list[Source]:
+def expand(inputs: Sequence[Path], output: Path | None = None) -> list[Source]:
     """All files that the inputs mean: arguments in their order, folders recursively in the order of their names.
 
-    Hidden files, sidecars of file managers and results of earlier jobs (the output folder, and any folder below an
-    input that holds a journal) are left out. A folder that cannot be listed, a path that does not exist, a link that
-    leads nowhere and a pipe are returned as sources, so that they fail by name like any other input.
+    Hidden files and results of earlier jobs (the output folder, and any folder below an input that holds a journal) are
+    left out. Linked folders are looked into, each once, but for those that lie in the input anyway or hold it. A folder
+    that cannot be listed, a path that does not exist, a link that leads nowhere and a pipe are returned as sources, so
+    that they fail by name like any other input.
 
     Raises:
-        OptionError: nothing was found at all.
+        OptionError: standard input is meant.
     """
+    if any(path == Path("-") for path in inputs) and not os.path.lexists("-"):
+        raise OptionError("pictures are not read from standard input", hint="name a file or a folder")
     found: dict[Path, Source] = {}
     for path in inputs:
         for source in _walk(path, output) if os.path.isdir(path) else [Source(path)]:
             found.setdefault(Path(os.path.abspath(source.path)), source)
-    if not found:
-        raise OptionError("there is no picture in " + ", ".join(map(str, inputs)), hint="name a file or another folder")
     return list(found.values())
 
 
 def _walk(root: Path, output: Path | None) -> Iterator[Source]:
     unlisted: list[Source] = []
-    own = os.path.realpath(output) if output is not None else None
+    base = os.path.realpath(root)
+    seen = {base}
+    if output is not None:
+        seen.add(os.path.realpath(output))
+
+    def is_to_be_entered(path: Path) -> bool:
+        real = os.path.realpath(path)
+        is_led_back = path.is_symlink() and (Path(real).is_relative_to(base) or Path(base).is_relative_to(real))
+        if path.name.startswith(".") or real in seen or is_led_back or os.path.exists(path / JOURNAL_NAME):
+            return False
+        seen.add(real)
+        return True
+
     files = []
     for folder, folders, names in os.walk(
-        root, onerror=lambda error: unlisted.append(Source(Path(error.filename), root))
+        root, followlinks=True, onerror=lambda error: unlisted.append(Source(Path(error.filename), root))
     ):
         here = Path(folder)
-        folders[:] = [
-            f
-            for f in folders
-            if not f.startswith(".")
-            and os.path.realpath(here / f) != own
-            and not os.path.exists(here / f / JOURNAL_NAME)
-        ]
-        files += [here / n for n in names if not n.startswith(".") and n.lower() not in SIDECARS]
+        folders[:] = [f for f in sorted(folders) if is_to_be_entered(here / f)]
+        files += [here / n for n in names if not n.startswith(".")]
     listed = [Source(f, root) for f in files]
     yield from sorted(listed + unlisted, key=lambda s: s.path.parts)
 
@@ -90,12 +108,14 @@ class Naming:
         """Decide once whether `output` is a file or a folder: a file for one input file and a picture's suffix.
 
         Raises:
-            OptionError: a format that is not written, one that contradicts `--format`, or a file where a folder is
-                needed.
+            OptionError: a format that is not written, one that contradicts `--format`, a file where a folder is
+                needed, or standard output.
         """
         naming = cls(size_tag(options), options.samples)
         if not output:
             return naming
+        if output == "-":
+            raise OptionError("results are not written to standard output", hint="give -o a file or a folder")
         path = Path(output)
         is_folder = path.is_dir() or output.endswith(("/", os.sep)) or len(inputs) != 1 or inputs[0].is_dir()
         suffix = path.suffix.lower()
@@ -127,8 +147,8 @@ class Naming:
         if folder is not None:
             inside = source.path.relative_to(source.root) if source.root else Path(source.path.name)
             run = folder / f"sample{sample:02d}" if self.samples > 1 else folder
-            return run / inside.with_name(inside.stem + suffix)
-        path = self.file or source.path.with_name(source.path.stem + self.tag + suffix)
+            return run / inside.with_name(source.stem + suffix)
+        path = self.file or source.path.with_name(source.stem + self.tag + suffix)
         return path.with_name(f"{path.stem}_s{sample:02d}{path.suffix}") if self.samples > 1 else path
 
     def map_stem(self, source: Source) -> Path:
@@ -136,8 +156,8 @@ class Naming:
         folder = self.folder_of(source)
         if folder is not None:
             inside = source.path.relative_to(source.root) if source.root else Path(source.path.name)
-            return folder / "stability" / inside.with_name(inside.stem)
-        path = self.file or source.path.with_name(source.path.stem + self.tag)
+            return folder / "stability" / inside.with_name(source.stem)
+        path = self.file or source.path.with_name(source.stem + self.tag)
         return path.with_name(path.stem) if self.file else path
 
 
@@ -150,9 +170,33 @@ def check_names(results: Iterable[tuple[Path, Path]], sources: Iterable[Path]) -
     """Refuse a run in which a result would replace another one, or an input; `results` are (result, input).
 
     Raises:
-        OptionError: naming both files.
+        OptionError: naming all files.
     """
-    sources = list(sources)
+    place = placer()
+    inputs = {place(source): source for source in sources}
+    taken: dict[tuple[str, str], Path] = {}
+    over_inputs, twice = [], []
+    for result, source in results:
+        key = place(result)
+        if key in inputs:
+            over_inputs.append(f"{result}: {source} would be written over the input {inputs[key]}")
+        elif key in taken:
+            twice.append(f"{result}: {taken[key]} and {source} would both be written here")
+        else:
+            taken[key] = source
+    if over_inputs:
+        raise OptionError(_listed(over_inputs), hint="choose another -o")
+    if twice:
+        raise OptionError(_listed(twice), hint="rename one of them, or upscale them into two folders")
+
+
+def _listed(lines: Sequence[str]) -> str:
+    more = len(lines) - _LISTED
+    return "; ".join(lines[:_LISTED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def placer() -> Callable[[Path], tuple[str, str]]:
+    """What is equal for two paths to one file, whether it exists or not; folders are looked up once."""
     parents: dict[Path, str] = {}
 
     def place(path: Path) -> tuple[str, str]:
@@ -160,17 +204,4 @@ def check_names(results: Iterable[tuple[Path, Path]], sources: Iterable[Path]) -
             parents[path.parent] = os.path.normcase(os.path.realpath(path.parent))
         return parents[path.parent], os.path.normcase(path.name)
 
-    inputs = {place(source): source for source in sources}
-    taken: dict[tuple[str, str], Path] = {}
-    for result, source in results:
-        key = place(result)
-        if key in inputs:
-            raise OptionError(
-                f"{source} would be written over the input {inputs[key]}", path=result, hint="choose another -o"
-            )
-        if key in taken:
-            raise OptionError(
-                f"{taken[key]} and {source} would both be written here", path=result,
-                hint="rename one of them, or upscale them into two folders",
-            )  # fmt: skip
-        taken[key] = source
+    return place

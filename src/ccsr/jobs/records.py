@@ -61,8 +61,12 @@ class Task:
     """None only where there is an error."""
     is_done: bool = False
     """An earlier run of the same command made this result."""
+    has_failed: bool = False
+    """An earlier run of the same command could not make it: it is tried again, and no estimate counts on it."""
     error: CCSRError | None = None
     """Why it cannot be made."""
+    is_unread: bool = False
+    """The error is no failure: the file was found in a folder, and is of a kind that is not read here."""
 
     @property
     def due(self) -> PlannedResult | None:
@@ -75,8 +79,26 @@ class Task:
         return self.planned.plan.output_width * self.planned.plan.output_height / 1e6 if self.planned else 0.0
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a job comes to, known before any work."""
+
+    tasks: list[Task]
+    """One for each result, in the order of the inputs."""
+    passed_over: list[Path]
+    """Files in the inputs' folders that are no pictures: notes, films, sidecars."""
+    without_pictures: list[Path]
+    """Folders among the inputs in which there is no picture."""
+    own_results: list[Path]
+    """Inputs that are left alone, as this very command made them of others of its inputs before."""
+
+
 NumberedTask = tuple[int, Task]
 """A task and its place in the job, from 1."""
+
+
+Status = Literal["done", "skipped", "failed", "unread"]
+"""Made now; made before; not made; or found in a folder, and of a kind that is not read here."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +107,7 @@ class Record:
 
     input: str
     output: str | None
-    status: Literal["done", "skipped", "failed"]
+    status: Status
     error: str | None
     width: int | None
     height: int | None
@@ -112,6 +134,8 @@ class Record:
     warnings: tuple[str, ...] = ()
     stability_map: str | None = None
     """The map over all samples of the picture, beside the last of them."""
+    input_sha256: str | None = None
+    """Of the input's bytes, where they were read and stayed as they were."""
     version: str = __version__
 
     def as_json(self) -> dict[str, Any]:
@@ -123,13 +147,14 @@ def make_record(
     job: Job,
     options: UpscaleOptions,
     task: Task,
-    status: Literal["done", "skipped", "failed"],
+    status: Status,
     *,
     error: CCSRError | None = None,
     seconds: dict[str, float] | None = None,
     consistency: dict[str, float] | None = None,
     warnings: Sequence[str] = (),
     plan: Plan | None = None,
+    input_sha256: str | None = None,
 ) -> Record:
     """What became of a task, with what its bytes depend on; `plan` is the one that it was made by in the end."""
     planned, timesteps = task.planned, options.trajectory.timesteps
@@ -160,6 +185,7 @@ def make_record(
         seconds={name: round(value, 3) for name, value in {**_NO_SECONDS, **(seconds or {})}.items()},
         consistency=consistency,
         warnings=tuple(warnings),
+        input_sha256=input_sha256,
     )
 
 
@@ -184,12 +210,17 @@ class Summary:
     done: int = 0
     skipped: int = 0
     failed: int = 0
+    unread: int = 0
+    passed_over: int = 0
+    """Files in the inputs' folders that are no pictures."""
     seconds: float = 0.0
     interrupted: bool = field(default=False, repr=False)
+    kept: list[Path] = field(default_factory=list, repr=False)
+    """Results that the same command goes on with: finished stripes of them are kept."""
 
     def as_json(self) -> dict[str, Any]:
         """The last line of `--json`."""
-        counts = {"done": self.done, "skipped": self.skipped, "failed": self.failed}
+        counts = {name: getattr(self, name) for name in ("done", "skipped", "failed", "unread", "passed_over")}
         return {"summary": {**counts, "seconds": round(self.seconds, 3)}}
 
 

@@ -14,15 +14,17 @@ from contextlib import ExitStack
 from ccsr.jobs.claims import ClaimedTask, Claims
 from ccsr.jobs.events import Advanced, Event, Finished, OrderedReporter, Started, Stop
 from ccsr.jobs.executor import PATIENCE, JobExecutor, alike
-from ccsr.jobs.records import Job, PlannedResult, Record, Summary, Task
+from ccsr.jobs.journal import Journals
+from ccsr.jobs.records import Job, PlannedResult, Prepared, Record, Summary, Task
 from ccsr.jobs.steps import UpscalerLike
-from ccsr.jobs.tasks import prepare
+from ccsr.jobs.tasks import kinds_of, prepare
 from ccsr.options import UpscaleOptions
 from ccsr.plan import batches, resolve_machine
 
 __all__ = [
-    "PATIENCE", "Advanced", "ClaimedTask", "Claims", "Event", "Finished", "Job", "OrderedReporter", "PlannedResult",
-    "Record", "SingleRunner", "Started", "Stop", "Summary", "Task", "UpscalerLike", "load_pipeline", "prepare", "run",
+    "PATIENCE", "Advanced", "ClaimedTask", "Claims", "Event", "Finished", "Job", "Journals", "OrderedReporter",
+    "PlannedResult", "Prepared", "Record", "SingleRunner", "Started", "Stop", "Summary", "Task", "UpscalerLike",
+    "kinds_of", "load_pipeline", "prepare", "run",
 ]  # fmt: skip
 
 
@@ -33,7 +35,7 @@ def run(
     on_event: Callable[[Event], None] = lambda event: None,
     tasks: Sequence[Task] | None = None,
 ) -> Summary:
-    """Do a job; `tasks` are those of `prepare`, if it was called before.
+    """Do a job; `tasks` are those that `prepare` gave, if it was called before.
 
     The pipeline is made once, and only when there is something to compute. Listeners are called by this thread. Ctrl-C,
     or a listener that raises `Stop`, abandons the picture at work and returns what was done, with `interrupted` set.
@@ -42,16 +44,17 @@ def run(
         CCSRError: as `prepare`, or when the pipeline cannot be made.
     """
     begin = time.perf_counter()
-    tasks = prepare(job, options) if tasks is None else tasks
+    tasks = prepare(job, options).tasks if tasks is None else tasks
     summary = Summary()
     reporter = OrderedReporter(len(tasks), summary, on_event, job.overwrite)
     with ExitStack() as stack:
-        executor = JobExecutor(Claims(job, options, stack), pipeline_factory, on_event)
+        executor = JobExecutor(Claims(job, options, Journals(stack)), pipeline_factory, on_event)
         stack.callback(executor.close)
         try:
             executor.run(batches(enumerate(tasks, 1), options.batch_size, alike), reporter)
         except (KeyboardInterrupt, Stop):
             summary.interrupted = True
+            summary.kept = [result for result, folder in executor.steps.kept.items() if folder.is_dir()]
             reporter.flush()
     summary.seconds = time.perf_counter() - begin
     return summary
@@ -61,8 +64,8 @@ class SingleRunner:
     """Makes results one by one, without a journal, for who keeps one elsewhere."""
 
     def __init__(self, job: Job, options: UpscaleOptions) -> None:
-        self._stack, self._overwrite = ExitStack(), job.overwrite
-        claims = Claims(job, options, self._stack)
+        self._overwrite = job.overwrite
+        claims = Claims(job, options, None)
         self._executor = JobExecutor(claims, lambda: load_pipeline(options), lambda event: None)
 
     def run(self, task: Task) -> Record:

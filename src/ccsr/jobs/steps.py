@@ -1,6 +1,8 @@
 """The three steps of a result: read, compute, write. Any thread may take one; none touches a journal or a listener."""
 
 import dataclasses
+import hashlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ import numpy as np
 
 from ccsr import images
 from ccsr.errors import ImageError, OptionError
-from ccsr.images import buffers
+from ccsr.images import buffers, stripes
 from ccsr.images.resample import enlarge
 from ccsr.jobs.claims import ClaimedTask
 from ccsr.jobs.journal import Fingerprint
@@ -20,6 +22,7 @@ from ccsr.jobs.records import Job, Record, Task, as_ours, make_record
 from ccsr.log import get_logger
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan
+from ccsr.version import __version__
 
 if TYPE_CHECKING:
     from ccsr.pipeline import Upscaled
@@ -65,6 +68,8 @@ class Steps:
         self._job, self._options, self._pipeline_factory = job, options, pipeline_factory
         self._pipeline: UpscalerLike | None = None
         self._picture: tuple[Path, images.Picture] | None = None
+        self.kept: dict[Path, Path] = {}
+        """By result that is not in its place yet, where its stripes are kept."""
         self._masked: dict[str, np.ndarray] = {}
         """What the pipeline is given beside the pictures."""
 
@@ -132,7 +137,7 @@ class Steps:
         told = listener if plan.lanes == 1 else None
         items = [(claimed.picture.rgb, claimed.task.sample) for claimed in batch if claimed.picture]
         try:
-            with _working_files(batch[0]):
+            with _working_files(batch[0]), stripes.keeping(self._kept(batch)):
                 if len(items) == 1:
                     return [self._pipeline.upscale(items[0][0], self._options, plan, items[0][1], told, **self._masked)]
                 return list(self._pipeline.upscale_batch(items, self._options, plan, told, **self._masked))
@@ -156,6 +161,27 @@ class Steps:
             return make_record(self._job, self._options, claimed.task, "failed", error=as_ours(error, claimed.path))
         finally:
             claimed.picture = None
+            if kept := self.kept.pop(claimed.planned.output, None):
+                shutil.rmtree(kept, ignore_errors=True)
+
+    def _kept(self, batch: Sequence[ClaimedTask]) -> Path | None:
+        """Where finished stripes of a large picture lie until its result does; None for small ones, and for those that
+        are computed together."""
+        planned = batch[0].planned
+        if len(batch) > 1 or not planned.plan.disk_bytes or planned.plan.device != "cpu":
+            return None
+        result, made_from = planned.output, planned.fingerprint
+        name = result.relative_to(planned.folder) if planned.folder else result.name
+        ours = [
+            _short_hash(name),
+            _short_hash(made_from.options, made_from.model_sha256, made_from.sha256, __version__),
+        ]
+        folder = _beside(batch[0]) / f".{'-'.join(ours)}.ccsr-kept"
+        for left in folder.parent.glob(f".{ours[0]}-*.ccsr-kept"):
+            if left != folder:  # of this result, but otherwise made
+                shutil.rmtree(left, ignore_errors=True)
+        self.kept[result] = folder
+        return folder
 
     def _save(self, claimed: ClaimedTask, upscaled: Any) -> Record:
         planned, picture = claimed.planned, claimed.picture
@@ -175,22 +201,32 @@ class Steps:
             density = (dpi / MM_PER_INCH, dpi / MM_PER_INCH)
         result = dataclasses.replace(picture, rgb=upscaled.sr, alpha=alpha, density=density)
         left_out = images.save(result, output, quality=self._options.quality, **writing)
+        changes = _changes(planned.fingerprint)
         return make_record(
             self._job, self._options, claimed.task, "done",
             seconds={"load": claimed.load, **upscaled.seconds, "save": time.perf_counter() - begin},
-            warnings=[*picture.warnings, *upscaled.warnings, *left_out, *_changes(planned.fingerprint)],
+            warnings=[*picture.warnings, *upscaled.warnings, *left_out, *changes],
             plan=upscaled.plan, consistency=upscaled.consistency.as_json() if upscaled.consistency else None,
+            input_sha256=None if changes else planned.fingerprint.sha256,
         )  # fmt: skip
 
 
 @contextmanager
 def _working_files(claimed: ClaimedTask) -> Iterator[None]:
     """Inside, working files lie where the result will, or in the nearest folder above that is there."""
+    with buffers.beside(_beside(claimed)):
+        yield
+
+
+def _beside(claimed: ClaimedTask) -> Path:
     folder = claimed.planned.folder or claimed.planned.output.parent
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
-    with buffers.beside(folder):
-        yield
+    return folder
+
+
+def _short_hash(*parts: object) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _changes(fingerprint: Fingerprint) -> list[str]:

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import GroupNorm
 from torch.nn.functional import batch_norm
 
-from ccsr.networks.tiling import Grid, Span, even_tile, make_grid, map_tiles, spans
+from ccsr.images.stripes import following
+from ccsr.networks.tiling import Grid, Span, even_tile, make_grid, map_tiles, spans, taken_up
 
 
 class Statistics(NamedTuple):
@@ -79,8 +80,11 @@ def run_tiled(
         whole = function(list(inputs))
         return whole if device is None else whole.to(device)
     grid = settings.grid(height, width)
+    stripes = following()
+    if stripes and stripes.is_complete:
+        return taken_up(stripes)
     if not settings.whole_norms or not norms_of(modules):
-        return map_tiles(function, inputs, grid, factor, settings.symmetric_window, device)
+        return map_tiles(function, inputs, grid, factor, settings.symmetric_window, device, stripes=stripes)
     in_step, ready = _in_step(grid, settings, height, width)
     gathered: Gathered = {}
     with gather_norms(modules, in_step.tiles, gathered):
@@ -88,7 +92,7 @@ def run_tiled(
     kept = dict(zip(in_step.tiles, out.chunk(len(in_step.tiles)), strict=True)) if ready else {}
     del out
     with fixed_norms(modules, gathered):
-        return map_tiles(function, inputs, grid, factor, settings.symmetric_window, device, kept)
+        return map_tiles(function, inputs, grid, factor, settings.symmetric_window, device, kept, stripes)
 
 
 def count_tiles(height: int, width: int, settings: TileSettings | None) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ccsr.images.buffers import bands, zeros
+from ccsr.images.stripes import Stripes
 
 VARIANCE = 0.01
 """Of the Gaussian window, in units of the tile's squared side (ccsr-spec 9)."""
@@ -93,6 +94,7 @@ def map_tiles(
     symmetric: bool = True,
     device: torch.device | None = None,
     ready: Mapping[tuple[Span, Span], Tensor] | None = None,
+    stripes: Stripes | None = None,
 ) -> Tensor:
     """Run `function` on each tile of `inputs` and blend the results.
 
@@ -103,41 +105,66 @@ def map_tiles(
         device: where the result is wanted (default: where the function leaves its own); on the CPU it is a buffer,
             which need not be in memory.
         ready: outputs of tiles that need not be computed.
+        stripes: where finished rows of tiles are kept, on the CPU; those that are there need not be computed.
 
     Returns:
         Float32 (B, D, H * factor, W * factor), rows of pixels one after another; sums are taken in float32.
     """
     height, width = (int(side * factor) for side in inputs[0].shape[-2:])
     total = weight = None
-    for row, column in grid.tiles:
-        out = ready.get((row, column)) if ready else None
-        out = function([grid.cut(x, (row, column)) for x in inputs]) if out is None else out
-        if total is None or weight is None:
-            total = buffer((len(out), out.shape[1], height, width), device or out.device)
-            weight = window(out.shape[-2], out.shape[-1], symmetric).to(out.device)
-        down, across = _area(row, column, factor)
-        total[..., down, across] += (out * weight).float().to(total.device)
-    if total is None or weight is None:
-        raise ValueError("a grid has at least one tile")
-    weight = weight.to(total.device)
-    for top, bottom in bands(height, width):
-        sums = torch.zeros(bottom - top, width, dtype=torch.float64, device=total.device)
-        for row, column in grid.tiles:
+    first = stripes.done if stripes else 0
+    for number, row in enumerate(grid.rows[first:], first):
+        for column in grid.columns:
+            out = ready.get((row, column)) if ready else None
+            out = function([grid.cut(x, (row, column)) for x in inputs]) if out is None else out
+            if total is None or weight is None:
+                total = buffer((len(out), out.shape[1], height, width), device or out.device, stripes)
+                weight = window(out.shape[-2], out.shape[-1], symmetric).to(out.device)
             down, across = _area(row, column, factor)
-            first, last = max(top, down.start), min(bottom, down.stop)
-            if first < last:
-                sums[first - top : last - top, across] += weight[first - down.start : last - down.start]
-        band = total[..., top:bottom, :]
-        band.copy_(band / sums)
+            total[..., down, across] += (out * weight).float().to(total.device)
+        if total is None or weight is None:
+            raise ValueError("a grid has at least one tile")
+        below = [_area(next_row, grid.columns[0], factor)[0] for next_row in grid.rows[number + 1 : number + 2]]
+        top, end = below[0].start if below else height, below[0].stop if below else height
+        _divide(total, weight, grid, factor, down.start, top)
+        if stripes:
+            stripes.finish(top, down.stop, end)
+    if total is None:
+        raise ValueError("a grid has at least one tile")
     return total
 
 
-def buffer(shape: tuple[int, int, int, int], device: torch.device) -> Tensor:
-    """Float32 zeros (B, D, H, W), rows of pixels one after another in memory or, on the CPU, in a file."""
+def _divide(total: Tensor, weight: Tensor, grid: Grid, factor: Fraction, first: int, last: int) -> None:
+    """Divide rows of weighted sums, from `first` to before `last`, by the sums of their weights."""
+    width, weight = total.shape[-1], weight.to(total.device)
+    for start, stop in bands(last - first, width):
+        top, bottom = first + start, first + stop
+        sums = torch.zeros(bottom - top, width, dtype=torch.float64, device=total.device)
+        for row, column in grid.tiles:
+            down, across = _area(row, column, factor)
+            upper, lower = max(top, down.start), min(bottom, down.stop)
+            if upper < lower:
+                sums[upper - top : lower - top, across] += weight[upper - down.start : lower - down.start]
+        band = total[..., top:bottom, :]
+        band.copy_(band / sums)
+
+
+def buffer(shape: tuple[int, int, int, int], device: torch.device, stripes: Stripes | None = None) -> Tensor:
+    """Float32 zeros (B, D, H, W), rows of pixels one after another in memory or, on the CPU, in a file; with stripes
+    what is there of them."""
     batch, channels, height, width = shape
     stored = (batch, height, width, channels)
+    if stripes:
+        return torch.from_numpy(stripes.array(stored)).permute(0, 3, 1, 2)
     empty = torch.from_numpy(zeros(stored)) if device.type == "cpu" else torch.zeros(stored, device=device)
     return empty.permute(0, 3, 1, 2)
+
+
+def taken_up(stripes: Stripes) -> Tensor:
+    """A complete tensor, (B, D, H, W)."""
+    if stripes.shape is None or not stripes.is_complete:
+        raise ValueError("the tensor is not complete")
+    return torch.from_numpy(stripes.array(stripes.shape)).permute(0, 3, 1, 2)
 
 
 def _area(row: Span, column: Span, factor: Fraction) -> tuple[slice, slice]:

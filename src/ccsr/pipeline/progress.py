@@ -16,15 +16,34 @@ Progress = Callable[[int, int, str], None]
 """Called as (done, total, part of the work); what it raises stops the work."""
 
 
+class Teller:
+    """Tells one listener how far a restoration is; without a listener nobody is told."""
+
+    def __init__(self, on_progress: Progress | None) -> None:
+        self.on_progress = on_progress
+        self._done, self._part = -1, "prepare"
+
+    def tell(self, share: float, part: str) -> None:
+        """`share` in 0..1 is done; every thousandth is told."""
+        if (done := int(share * 1000)) > self._done and self.on_progress:
+            self._done, self._part = done, part
+            self.on_progress(done, 1000, part)
+
+    def alive(self) -> None:
+        """Nothing new, but a chance to stop the work: between the bands of a large picture."""
+        if self.on_progress:
+            self.on_progress(max(0, self._done), 1000, self._part)
+
+
 @contextmanager
 def progress_of(
-    restorer: Restorer, lq_up: Tensor, flops_per_pixel: Mapping[str, float], on_progress: Progress | None
+    restorer: Restorer, lq_up: Tensor, flops_per_pixel: Mapping[str, float], teller: Teller
 ) -> Iterator[None]:
-    """Inside, `on_progress` hears of every thousandth of the work on `lq_up`, (B, 3, H, W).
+    """Inside, the teller hears of the work on `lq_up`, (B, 3, H, W).
 
     Beside other pictures in the same networks, their work could not be told from this one's.
     """
-    if on_progress is None:
+    if teller.on_progress is None:
         yield
         return
     networks, settings = restorer.networks, restorer.settings
@@ -52,15 +71,7 @@ def progress_of(
             flops_per_pixel["decode"],
         ),
     ]
-    told = -1
-
-    def on_share(share: float, part: str) -> None:
-        nonlocal told
-        if (done := int(share * 1000)) > told:
-            told = done
-            on_progress(done, 1000, part)
-
-    with watched(parts, on_share):
+    with watched(parts, teller.tell):
         yield
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ccsr.images import stripes
+from ccsr.images.buffers import hearing
 from ccsr.method import Networks, Restorer, Settings
 from ccsr.method.compat import COMPAT
 from ccsr.method.noise import NoiseSource
@@ -28,7 +30,7 @@ from ccsr.pipeline.lock import ReadWriteLock
 from ccsr.pipeline.outputs import Upscaled
 from ccsr.pipeline.placement import placed
 from ccsr.pipeline.process import settle
-from ccsr.pipeline.progress import Clock, Progress, progress_of
+from ccsr.pipeline.progress import Clock, Progress, Teller, progress_of
 from ccsr.pipeline.retry import with_retry
 from ccsr.pipeline.tiles import tile_settings
 from ccsr.plan import Plan, least_side
@@ -87,9 +89,10 @@ class Upscaler:
     ) -> list[Upscaled]:
         """One result for each (picture, sample), at the plan's size.
 
-        `on_progress` is called as (done, total, part) while the networks run, and `on_step` after each evaluation; what
-        they raise stops the work. A result that fails is tried once more: see `with_retry`. `mask`, (h, w) in 0..1 and
-        of any size, is laid over each picture: where it is 0 the enlarged input stays.
+        `on_progress` is called as (done, total, part) while the networks run and between the bands of a large picture,
+        and `on_step` after each evaluation; what they raise stops the work. A result that fails is tried once more: see
+        `with_retry`. `mask`, (h, w) in 0..1 and of any size, is laid over each picture: where it is 0 the enlarged
+        input stays.
 
         Raises:
             ModelOutputError: a result is not finite in fp32 either.
@@ -99,8 +102,10 @@ class Upscaler:
         parts = (self.networks.unet, self.networks.controlnet, self.networks.vae)
 
         def attempt(batch: Batch, plan: Plan) -> list[Upscaled]:
-            with placed(parts, plan, self.lock):
-                return self._run(batch, options, plan, mask, on_progress, on_step)
+            teller = Teller(on_progress)
+            stripes.begin(f"{plan.dtype}-{plan.tile}-{plan.vae_tile}")
+            with placed(parts, plan, self.lock), hearing(teller.alive):
+                return self._run(batch, options, plan, mask, teller, on_step)
 
         return with_retry(attempt, batch, plan)
 
@@ -111,7 +116,7 @@ class Upscaler:
         options: UpscaleOptions,
         plan: Plan,
         mask: np.ndarray | None,
-        on_progress: Progress | None,
+        teller: Teller,
         on_step: OnStep | None,
     ) -> list[Upscaled]:
         """Preprocess, encode, sample, decode, postprocess."""
@@ -130,7 +135,7 @@ class Upscaler:
             if on_step:
                 on_step(step)
 
-        with progress_of(restorer, lq_up, self.description.flops_per_pixel, on_progress):
+        with progress_of(restorer, lq_up, self.description.flops_per_pixel, teller):
             encoded = restorer.encode(lq_up, draw)
             clock.lap("encode")
             latent = restorer.sample(encoded, draw, after_step)

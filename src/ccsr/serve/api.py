@@ -14,17 +14,26 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
+from ccsr.images.formats import READABLE
 from ccsr.serve import downloads
 from ccsr.serve.errors import Problem
 from ccsr.serve.events import events_of
-from ccsr.serve.openapi import EVENTS, JOB, ONE_PNG, PICTURE, RESULT, Format, Index, JobId, problems
+from ccsr.serve.openapi import EVENTS, JOB, ONE_PNG, PICTURE, RESULT, ZIP, Format, Index, JobId, problems
 from ccsr.serve.queue import ActiveJob
-from ccsr.serve.responses import AcceptedResponse, CancelledResponse, HealthResponse, JobResponse, ModelResponse
+from ccsr.serve.responses import (
+    AcceptedResponse,
+    CancelledResponse,
+    HealthResponse,
+    JobResponse,
+    ModelResponse,
+    PlanRequest,
+    PlanResponse,
+)
 from ccsr.serve.schema import options_schema
 from ccsr.serve.service import Service
-from ccsr.serve.store import FINAL, StoredJob
+from ccsr.serve.store import FINAL, Result, StoredJob
 from ccsr.serve.uploads import receive
-from ccsr.serve.views import links_of
+from ccsr.serve.views import links_of, photo_plan
 from ccsr.version import __version__
 
 router = APIRouter()
@@ -57,7 +66,7 @@ def _stored(id: str, service: Service) -> StoredJob:
 
 @router.post(
     "/v1/upscale", tags=["work"], summary="One picture in, its enlargement out",
-    response_class=Response, responses={**PICTURE, **problems(408, 413, 415, 422, 429, 500, 503, 504)},
+    response_class=Response, responses={**PICTURE, **problems(408, 413, 415, 422, 429, 500, 503, 504, 507)},
 )  # fmt: skip
 async def upscale(request: Request, service: ServiceDep) -> Response:
     """Waits for the result. For large or many pictures, several samples and progress use `POST /v1/jobs`."""
@@ -66,17 +75,21 @@ async def upscale(request: Request, service: ServiceDep) -> Response:
         await run_in_threadpool(service.store.remove, received.id)
         raise Problem(422, "--samples above 1 gives several pictures (post it to /v1/jobs)")
     active = await run_in_threadpool(service.submit, received.id, received.inputs, received.fields, transient=True)
+    forget = BackgroundTask(service.forget, active.job.id)
     try:
         await _end_of(active, request, service)
-    finally:
-        if active.state != "done":
-            await run_in_threadpool(service.forget, received.id)
-    job = active.snapshot()
-    if job.state != "done":
-        raise Problem(job.status or 500, job.error or job.state)
+        job = active.snapshot()
+        if job.state != "done":
+            raise Problem(job.status or 500, job.error or job.state)
+    except Problem as problem:
+        service.queue.cancel(active.job.id)
+        problem.background = forget  # it may take a moment to stop, for which nobody waits
+        raise
+    except BaseException:
+        await run_in_threadpool(service.forget, active.job.id)
+        raise
     result = job.results[0]
     path = service.store.folder_of(job.id) / str(result.stored)
-    forget = BackgroundTask(service.forget, job.id)
     return FileResponse(path, media_type=downloads.media_type(path), filename=result.name, background=forget)
 
 
@@ -98,7 +111,7 @@ async def _end_of(active: ActiveJob, request: Request, service: Service) -> None
 
 @router.post(
     "/v1/jobs", status_code=202, tags=["work"], summary="Put pictures in line", response_model=AcceptedResponse,
-    responses=problems(408, 413, 415, 422, 429, 500, 503),
+    responses=problems(408, 413, 415, 422, 429, 500, 503, 507),
 )  # fmt: skip
 async def add_job(request: Request, response: Response, service: ServiceDep) -> AcceptedResponse:
     """Repeat the field `file` for several pictures. One that cannot be read fails by itself."""
@@ -132,14 +145,17 @@ async def job_events(id: JobId, service: ServiceDep) -> StreamingResponse:
 
 @router.get(
     "/v1/jobs/{id}/result", tags=["work"], summary="A result, or all of them as a zip",
-    response_class=Response, responses={**RESULT, **problems(404, 409, 413, 415, 422, 500)},
+    response_class=Response, responses={**RESULT, **problems(404, 409, 413, 415, 422, 500, 507)},
 )  # fmt: skip
 async def job_result(
     request: Request,
     id: JobId,
     service: ServiceDep,
     index: Annotated[int | None, Query(ge=0, le=2**31, description="number of the result; without it, all")] = None,
-    format: Annotated[Format | None, Query(description="convert what is stored to this format")] = None,
+    format: Annotated[
+        Format | None,
+        Query(description="convert what is stored to this format, without the metadata that it has no place for"),
+    ] = None,
 ) -> Response:
     """A job of one result is answered with it, a job of several with a zip unless `index` picks one."""
     job = await run_in_threadpool(_stored, id, service)
@@ -158,9 +174,36 @@ async def job_result(
     if len(ready) == 1 and (index is not None or job.state in FINAL):
         name = str(ready[0].name).rpartition(".")[0] + paths[0].suffix
         return FileResponse(paths[0], media_type=downloads.media_type(paths[0]), filename=name)
-    archive = await run_in_threadpool(downloads.archive, folder, list(zip(ready, paths, strict=True)))
+    return await _zipped(folder, list(zip(ready, paths, strict=True)))
+
+
+async def _zipped(folder: Path, results: list[tuple[Result, Path]]) -> FileResponse:
+    archive = await run_in_threadpool(downloads.archive, folder, results)
     remove = BackgroundTask(archive.unlink, missing_ok=True)
     return FileResponse(archive, media_type="application/zip", filename="ccsr-results.zip", background=remove)
+
+
+@router.get(
+    "/v1/results", tags=["work"], summary="All results of several jobs as one zip",
+    response_class=Response, responses={**ZIP, **problems(404, 409, 413, 415, 422, 500, 507)},
+)  # fmt: skip
+async def all_results(
+    request: Request,
+    service: ServiceDep,
+    id: Annotated[list[str], Query(min_length=1, max_length=1000, description="of the jobs; repeat it")],
+    format: Annotated[Format | None, Query(description="convert what is stored to this format")] = None,
+) -> Response:
+    """What there is of these jobs, in their order; names that are the same are numbered."""
+    jobs = [await run_in_threadpool(_stored, one, service) for one in dict.fromkeys(id)]
+    found = []
+    for job in jobs:
+        folder, quality = service.store.folder_of(job.id), int(service.models.options_from(job.options).quality)
+        for result in job.results:
+            if result.stored:
+                found.append((result, await _converted(request, folder / result.stored, format, folder, quality)))
+    if not found:
+        raise Problem(409, "these jobs have no results")
+    return await _zipped(service.store.folder_of(jobs[0].id), found)
 
 
 async def _converted(request: Request, path: Path, format: str | None, folder: Path, quality: int = 95) -> Path:
@@ -172,7 +215,7 @@ async def _converted(request: Request, path: Path, format: str | None, folder: P
 
 @router.get(
     "/v1/jobs/{id}/input", tags=["work"], summary="A picture that came in, upright, as PNG",
-    response_class=Response, responses={**ONE_PNG, **problems(404, 413, 415, 422)},
+    response_class=Response, responses={**ONE_PNG, **problems(404, 413, 415, 422, 507)},
 )  # fmt: skip
 async def job_input(request: Request, id: JobId, service: ServiceDep, index: Index = 0) -> Response:
     """For pages: whatever the format, browsers can show this."""
@@ -221,6 +264,15 @@ def options(service: ServiceDep) -> dict[str, Any]:
     return options_schema(service.settings, list(service.models.by_name), service.models.default)
 
 
+@router.post("/v1/plan", tags=["facts"], summary="What photos would become, before they are sent",
+             response_model=PlanResponse, responses=problems(413, 422))  # fmt: skip
+def plan(asked: PlanRequest, service: ServiceDep) -> PlanResponse:
+    """For each photo: at each scale asked for, and at the largest that fits, the result's size, the estimated time, or
+    why it cannot be. The request itself would be told the same."""
+    told = service.advise([(photo.width, photo.height, photo.scales) for photo in asked.photos], asked.options)
+    return PlanResponse(photos=[photo_plan(*one, service.settings) for one in told])
+
+
 @router.get("/v1/models", tags=["facts"], summary="Models in hand", response_model=list[ModelResponse],
             responses=problems())  # fmt: skip
 def models(service: ServiceDep) -> list[ModelResponse]:
@@ -246,12 +298,21 @@ def health(service: ServiceDep) -> JSONResponse:
     state = service.health()
     limits = {
         name: getattr(settings, name)
-        for name in ("max_megabytes", "max_megapixels", "max_output_megapixels", "max_files", "max_results")
+        for name in (
+            "max_megabytes",
+            "max_megapixels",
+            "max_output_megapixels",
+            "max_files",
+            "max_results",
+            "job_seconds",
+            "keep_hours",
+        )
     }
     facts = {
         "version": __version__,
         "limits": limits,
         "needs_token": settings.token is not None,
         "local": settings.is_local,
+        "reads": READABLE,
     }
     return JSONResponse({**state, **facts}, 200 if state["status"] == "ok" else 503)

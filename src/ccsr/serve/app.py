@@ -11,10 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from ccsr.errors import CCSRError
 from ccsr.serve import api, pages
-from ccsr.serve.errors import Problem
+from ccsr.serve.errors import Problem, is_disk_full
 from ccsr.serve.middleware import GuardMiddleware
 from ccsr.serve.openapi import document
 from ccsr.serve.service import Service
@@ -53,15 +54,20 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def problem(_: Request, error: Problem) -> Response:
-        return error.response()
+        return error.response(error.background)
 
     @app.exception_handler(CCSRError)
     async def ours(_: Request, error: CCSRError) -> Response:
         return Problem.of(error).response()
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
+    async def http(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers) if error.headers else None
+        if error.status_code == 405:
+            allowed = {"Allow": ", ".join(_methods(app, request))}
+            return Response(status_code=204, headers=allowed) if request.method == "OPTIONS" else Problem(
+                405, f"{request.method} is not for this address", allowed
+            ).response()  # fmt: skip
         return Problem(error.status_code, str(error.detail), headers).response()
 
     @app.exception_handler(RequestValidationError)
@@ -72,4 +78,15 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> Response:
+        if is_disk_full(error):
+            return Problem.disk_full().response()
         return Problem(500, f"unexpected {type(error).__name__} (the server's log has more)").response()
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """The methods that some route has for the address of a request."""
+    found = {"OPTIONS"}
+    for method in ("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH"):
+        scope = {**request.scope, "method": method}
+        found |= {method for route in app.routes if route.matches(scope)[0] == Match.FULL}
+    return sorted(found)

@@ -2,12 +2,13 @@
 
 import secrets
 import zipfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ccsr import atomic, images
-from ccsr.serve.store import Result, names_for
+from ccsr.serve.store import Result
 from ccsr.stability.maps import transparent_overlay
 
 MEDIA_TYPES = {
@@ -22,7 +23,10 @@ def media_type(path: Path) -> str:
 
 
 def converted(source: Path, format: str, folder: Path, quality: int = 95) -> Path:
-    """`source` in another format; itself where it is that already."""
+    """`source` in another format; itself where it is that already.
+
+    What the format has no place for is left out without a word: the result as it was asked for is there with all of it.
+    """
     if images.FORMATS.get(source.suffix.lower()) == format and source.parent.name != "input":
         return source
     kept = folder / "converted" / f"{source.parent.name}-{source.stem}-{quality}{SUFFIX_OF[format]}"
@@ -42,12 +46,27 @@ def stability_png(folder: Path, number: int, scale: float) -> Path:
     return kept
 
 
-def archive(folder: Path, results: list[tuple[Result, Path]]) -> Path:
+def archive(folder: Path, results: Sequence[tuple[Result, Path]]) -> Path:
     """A zip of results, stored as they are: pictures are compressed already. The caller deletes it."""
-    names = names_for(result for result, _ in results)
     path = folder / f"all-{secrets.token_hex(4)}.zip"
+    stems = (str(result.name).rpartition(".")[0] for result, _ in results)
+    names = _different(stem + source.suffix for stem, (_, source) in zip(stems, results, strict=True))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as out:
-        for result, source in results:
-            stem = names[result.number].rpartition(".")[0]
-            out.write(source, stem + source.suffix)
+        for name, (_, source) in zip(names, results, strict=True):
+            out.write(source, name)
     return path
+
+
+def _different(names: Iterable[str]) -> list[str]:
+    """The same names, numbered where two are alike."""
+    taken: set[str] = set()
+    found = []
+    for wanted in names:
+        stem, dot, suffix = wanted.rpartition(".")
+        name, count = wanted, 1
+        while name.lower() in taken:
+            count += 1
+            name = f"{stem}-{count}{dot}{suffix}"
+        taken.add(name.lower())
+        found.append(name)
+    return found

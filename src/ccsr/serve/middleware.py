@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,6 +12,10 @@ from ccsr.serve.settings import ServeSettings
 
 SILENCE_SECONDS = 60.0
 """Longest pause in a request's body."""
+DRAIN_SECONDS = 10.0
+"""How long the body of a request is read that is refused."""
+SAFE = ("GET", "HEAD", "OPTIONS")
+"""Methods that change nothing."""
 
 HEADERS = {
     # The page is made of its own files only; pictures are made in the browser (blob) or come from here.
@@ -30,7 +34,7 @@ class GuardMiddleware:
         self.app = app
         self._token = settings.token.encode() if settings.token else None
         self._hosts = {"localhost", "127.0.0.1", "::1", settings.host} if settings.is_local else None
-        self._limit = round(settings.max_megabytes * 1e6)
+        self._limit, self._seconds = round(settings.max_megabytes * 1e6), settings.body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on with a counted body and the page's headers."""
@@ -38,29 +42,32 @@ class GuardMiddleware:
             await self.app(scope, receive, send)
             return
 
+        body = _Body(receive, self._limit, self._seconds)
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if not body.is_complete and scope["method"] not in SAFE:
+                    headers["Connection"] = "close"  # nobody reads the rest
             await send(message)
 
-        headers = Headers(scope=scope)
-        counted = self._counted(receive)
-        if problem := self._refusal(scope, headers):
-            await _drain(receive, 2 * self._limit)
-            await problem.response()(scope, receive, send_with_headers)
+        if problem := self._refusal(scope, Headers(scope=scope)):
+            await body.drain()
+            await problem.response()(scope, body.receive, send_with_headers)
             return
-        await self.app(scope, counted, send_with_headers)
+        await self.app(scope, body.receive, send_with_headers)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Problem | None:
-        host = urlsplit(f"//{headers.get('host', '')}")
+        try:
+            host, sender = _address(f"//{headers.get('host', '')}"), _address(headers.get("origin", ""))
+        except ValueError:
+            return Problem(400, "the Host or the Origin of the request is not an address")
         # A page of another site may have made its own name point here.
         if self._hosts is not None and host.hostname not in self._hosts:
             return Problem(403, f"this server does not answer for {host.hostname} (call it localhost)")
-        # Browsers let any site post a form to any address; they say from where.
-        origin = headers.get("origin") if scope["method"] not in ("GET", "HEAD", "OPTIONS") else None
-        if origin and urlsplit(origin).netloc != host.netloc:
+        if _is_from_elsewhere(scope["method"], headers, host, sender):
             return Problem(403, "requests from other sites are not taken")
         if self._token is not None and scope["path"].startswith("/v1/"):
             kind, _, given = headers.get("authorization", "").partition(" ")
@@ -71,42 +78,74 @@ class GuardMiddleware:
                 )  # fmt: skip
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._limit:
-            return self._too_long()
+            return _too_long(self._limit)
         return None
 
-    def _too_long(self) -> Problem:
-        return Problem(
-            413, f"the request is longer than {self._limit / 1e6:g} megabytes, the limit (send fewer or smaller files)"
-        )
 
-    def _counted(self, receive: Receive) -> Receive:
-        received, complete = 0, False
+def _address(text: str) -> SplitResult:
+    """Host and port of a header.
 
-        async def counted() -> Message:
-            nonlocal received, complete
-            if complete:
-                return await receive()  # waits for the client to go
-            try:
-                message = await asyncio.wait_for(receive(), SILENCE_SECONDS)
-            except TimeoutError as error:
-                raise Problem(408, f"nothing came for {SILENCE_SECONDS:g} s") from error
-            received += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
-            if received > self._limit:
-                raise self._too_long()
-            return message
-
-        return counted
+    Raises:
+        ValueError: there is none, or it has more than that.
+    """
+    parts = urlsplit(text)
+    if parts.port == 0 or parts.username is not None or any(c.isspace() or c in "\\<>^`{|}" for c in text):
+        raise ValueError(text)
+    return parts
 
 
-async def _drain(receive: Receive, most: int) -> None:
-    """Read and drop what is still being sent: a client that writes does not see a response."""
-    dropped = 0
-    try:
-        while dropped < most:
-            message = await asyncio.wait_for(receive(), 5)
-            dropped += len(message.get("body", b""))
-            if not message.get("more_body", False):
-                return
-    except TimeoutError:
-        return
+def _is_from_elsewhere(method: str, headers: Headers, host: SplitResult, sender: SplitResult) -> bool:
+    """Whether the page of another site has sent this: browsers let any site do so, and say it."""
+    if method not in SAFE and headers.get("origin") and sender.netloc != host.netloc:
+        return True
+    # A link to the page from elsewhere is a visit; anything else from there is not.
+    visit = (
+        method in SAFE and headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    )
+    return headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not visit
+
+
+def _too_long(limit: int) -> Problem:
+    return Problem(
+        413, f"the request is longer than {limit / 1e6:g} megabytes, the limit (send fewer or smaller files)"
+    )
+
+
+class _Body:
+    """A request's body as it comes, counted and timed."""
+
+    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
+        self._receive, self._limit, self._seconds = receive, limit, seconds
+        self._received, self._begin = 0, asyncio.get_running_loop().time()
+        self.is_complete = False
+
+    async def receive(self) -> Message:
+        """The next piece.
+
+        Raises:
+            Problem: there was silence for too long, the whole takes too long, or it is too long.
+        """
+        if self.is_complete:
+            return await self._receive()  # waits for the client to go
+        left = self._begin + self._seconds - asyncio.get_running_loop().time()
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0, min(SILENCE_SECONDS, left)))
+        except TimeoutError as error:
+            late = f"the body took longer than {self._seconds:g} s" if left < SILENCE_SECONDS else None
+            raise Problem(408, late or f"nothing came for {SILENCE_SECONDS:g} s") from error
+        self._received += len(message.get("body", b""))
+        self.is_complete = not message.get("more_body", False)
+        if self._received > self._limit:
+            raise _too_long(self._limit)
+        return message
+
+    async def drain(self) -> None:
+        """Read and drop what is still being sent, for a while: a client that writes does not see a response."""
+        deadline, dropped = asyncio.get_running_loop().time() + DRAIN_SECONDS, 0
+        try:
+            while not self.is_complete and dropped < 2 * self._limit:
+                message = await asyncio.wait_for(self._receive(), max(0, deadline - asyncio.get_running_loop().time()))
+                dropped += len(message.get("body", b""))
+                self.is_complete = not message.get("more_body", False)
+        except TimeoutError:
+            return

@@ -21,6 +21,7 @@ JobId = Annotated[
 Index = Annotated[int, Query(ge=0, le=2**31, description="number of the result or input, from 0")]
 
 _PROBLEMS = {
+    400: "the Host or the Origin is not an address",
     401: "the token is missing or wrong",
     403: "the request came under another name or from another site",
     404: "there is no such job or result",
@@ -33,6 +34,7 @@ _PROBLEMS = {
     500: "a fault of the server",
     503: "the model cannot be used",
     504: "not done in time",
+    507: "the server's disk is full",
 }
 _EXAMPLES = {
     413: "photo.png: 9000x9000 is 81.0 megapixels, the limit is 32.0 (cut or shrink it first)",
@@ -56,7 +58,7 @@ def problems(*statuses: int) -> Responses:
             "content": {"application/problem+json": {"schema": schema, "example": example}},
         }
 
-    return {status: response(status) for status in sorted({401, 403, *statuses})}
+    return {status: response(status) for status in sorted({400, 401, 403, *statuses})}
 
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -74,6 +76,7 @@ ONE_PNG: Responses = {200: {"description": "PNG", "content": {"image/png": _BINA
 RESULT: Responses = {
     200: {"description": "the picture, or the zip", "content": {**_PICTURES, "application/zip": _BINARY}}
 }
+ZIP: Responses = {200: {"description": "the zip", "content": {"application/zip": _BINARY}}}
 JOB: Responses = {200: {"content": {"application/json": {"example": _EXAMPLE_JOB.model_dump()}}}}
 EVENTS: Responses = {
     200: {

@@ -119,3 +119,45 @@ class HealthResponse(_Model):
     limits: dict[str, float]
     needs_token: bool
     local: bool = Field(description="whether only this machine can reach it")
+    reads: str = Field(description="the formats of pictures that it takes, in words")
+
+
+class PhotoSize(_Model):
+    """Width and height of a photo, in pixels, as it is seen, and the scales to plan for it."""
+
+    width: int = Field(ge=1, le=1_000_000)
+    height: int = Field(ge=1, le=1_000_000)
+    scales: list[int | float | str] = Field(default=[2, 4], max_length=20, description="1 to 8, or fractions as text")
+
+
+class PlanRequest(_Model):
+    """Photos that are not sent yet."""
+
+    photos: list[PhotoSize] = Field(min_length=1, max_length=200)
+    options: dict[str, str] = Field(default={}, description="the form's other fields; its sizes are left out")
+
+
+class ChoiceResponse(_Model):
+    """What a photo would become at one scale."""
+
+    scale: float
+    width: int | None
+    height: int | None
+    seconds: float | None = Field(description="estimate of all samples, the queue not counted")
+    late: bool = Field(description="whether a job of this server would be stopped before that")
+    problem: str | None = Field(description="why it cannot be")
+
+
+class PhotoPlan(_Model):
+    """The choices for one photo."""
+
+    width: int
+    height: int
+    choices: list[ChoiceResponse] = Field(description="one for each scale, in their order")
+    largest: ChoiceResponse
+
+
+class PlanResponse(_Model):
+    """The choices for each photo, in their order."""
+
+    photos: list[PhotoPlan]

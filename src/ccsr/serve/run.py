@@ -4,9 +4,11 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
+from fastapi import FastAPI
 
 from ccsr.errors import CCSRError
 from ccsr.serve.app import create_app
+from ccsr.serve.connections import protocol
 from ccsr.serve.service import Service
 from ccsr.serve.settings import ServeSettings
 
@@ -33,9 +35,16 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None], verbose: boo
         listening.listen(128)
         host = f"[{settings.host}]" if family == socket.AF_INET6 else settings.host
         on_ready(f"http://{host}:{listening.getsockname()[1]}")
-        config = uvicorn.Config(
-            app, log_level="info" if verbose else "warning", access_log=verbose, server_header=False, ws="none",
-            # Open event streams must not keep a stopped server.
-            timeout_graceful_shutdown=3,
-        )  # fmt: skip
-        uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(configured(app, settings, verbose)).run(sockets=[listening])
+
+
+def configured(app: FastAPI, settings: ServeSettings, verbose: bool = False) -> uvicorn.Config:
+    """How uvicorn runs an application of ours."""
+    return uvicorn.Config(
+        app, log_level="info" if verbose else "warning", access_log=verbose, server_header=False, ws="none",
+        http=protocol(settings.header_seconds, settings.max_connections),
+        # Answered 503 beyond it; connections that wait for something count.
+        limit_concurrency=settings.max_connections + 1,
+        # Open event streams must not keep a stopped server.
+        timeout_graceful_shutdown=3,
+    )  # fmt: skip

@@ -3,15 +3,17 @@
 from fractions import Fraction
 from typing import Any
 
-from ccsr.options import Option, UpscaleOptions, options_of
+from ccsr.options import EXCLUSIVE, Option, UpscaleOptions, options_of
 from ccsr.serve.settings import ServeSettings
+
+_EXCLUSIONS = [{"not": {"required": list(pair)}} for pair in EXCLUSIVE]
 
 
 def options_schema(settings: ServeSettings, models: list[str], default_model: str) -> dict[str, Any]:
     """JSON schema of an object with every option that http offers.
 
     Beside the standard keywords there are `x-flag`, `x-label`, `x-group`, and where they apply `x-front`,
-    `x-suggestions`, `x-ends`, `x-unit` and `x-hidden`, from which a page can draw its controls.
+    `x-expert`, `x-suggestions`, `x-ends`, `x-unit` and `x-hidden`, from which a page can draw its controls.
     """
     properties = {}
     for option in options_of(UpscaleOptions, "http"):
@@ -26,6 +28,7 @@ def options_schema(settings: ServeSettings, models: list[str], default_model: st
         "title": "Options of upscaling",
         "type": "object",
         "properties": properties,
+        "allOf": _EXCLUSIONS,
         "additionalProperties": False,
     }
 
@@ -55,6 +58,7 @@ def _property(option: Option) -> dict[str, Any]:
     known["x-label"] = option.label or option.name.replace("_", " ").capitalize()
     extra = {
         "x-front": option.front,
+        "x-expert": option.expert,
         "x-suggestions": list(option.suggestions),
         "x-ends": list(option.ends or ()),
         "x-unit": option.unit,
@@ -78,6 +82,7 @@ def form_schema(options: dict[str, Any], *, several: bool) -> dict[str, Any]:
         "type": "object",
         "required": ["file"],
         "properties": {"file": file, "mask": {**picture, "description": _MASK}, **plain},
+        "allOf": _EXCLUSIONS,
         "additionalProperties": False,
     }
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from queue import Full
 from typing import Any
 
-from ccsr import images
 from ccsr.errors import CCSRError, OptionError, TooLargeError
-from ccsr.jobs import runner
 from ccsr.log import get_logger
-from ccsr.options import UpscaleOptions
+from ccsr.options import SIZES, UpscaleOptions
 from ccsr.plan import resolve_machine
+from ccsr.serve.admission import Adviser, Choice, job_of, on_device, tasks_of
 from ccsr.serve.errors import Problem, with_client_name
 from ccsr.serve.eta import Estimator
 from ccsr.serve.mask import masked
@@ -23,12 +22,14 @@ from ccsr.serve.responses import JobResponse
 from ccsr.serve.settings import ServeSettings
 from ccsr.serve.store import Input, State, Store, StoredJob
 from ccsr.serve.views import active_view, stored_view
-from ccsr.serve.worker import PipelineFactory, Worker, load_pipeline, on_device, runner_job
+from ccsr.serve.worker import PipelineFactory, Worker, load_pipeline
 from ccsr.weights import cache_folder
 
 log = get_logger("serve")
 
 SWEEP_SECONDS = 60.0
+Advice = tuple[int, int, list[Choice], Choice]
+"""Width and height of a photo, its choices, and the largest one."""
 
 
 class Service:
@@ -40,7 +41,7 @@ class Service:
         self.devices = _devices(settings)
         self.store = Store(Path(settings.data).expanduser() if settings.data else cache_folder() / "serve")
         self.queue = JobQueue(self.store, settings.queue)
-        self._estimator = Estimator(len(self.devices))
+        self._estimator = Estimator(len(self.devices), settings.job_seconds)
         self._workers = [
             Worker(
                 f"ccsr-worker-{number}", device, settings=settings, models=self.models, store=self.store,
@@ -97,30 +98,35 @@ class Service:
         if (count := len(inputs) * options.samples) > limits.max_results:
             raise OptionError(f"{count} results, the limit is {limits.max_results}", hint="ask for fewer --samples")
         names = {str(folder / input.stored): input.name for input in inputs}
-        for path in names:
-            try:
-                images.read_header(Path(path), round(limits.max_megapixels * 1e6))
-            except TooLargeError as error:
-                raise with_client_name(error, names) from error
-            except CCSRError:
-                pass  # one broken picture does not stop the others
-        request = runner_job(folder, inputs, self.models.by_name[options.model])
+        job = job_of(folder, inputs, self.models.by_name[options.model])
         chosen = masked(on_device(options, self.devices[0], limits), folder, limits)
-        tasks = runner.prepare(request, chosen)
+        tasks = tasks_of(job, chosen, limits)
+        # One broken or too large picture does not stop the others.
         if all(task.error for task in tasks):
             raise next(with_client_name(task.error, names) for task in tasks if task.error)
-        for task in tasks:
-            if task.megapixels > limits.max_output_megapixels:
-                raise TooLargeError(
-                    f"the result has {task.megapixels:.1f} megapixels, the limit is {limits.max_output_megapixels:g}",
-                    path=names[str(task.source.path)],
-                    hint="choose a smaller --scale",
-                )
-        return sum(task.planned.plan.flops for task in tasks if task.planned)
+        return sum(task.due.plan.flops for task in tasks if task.due)
+
+    def advise(self, photos: Sequence[tuple[int, int, Sequence[Any]]], fields: Mapping[str, Any]) -> list[Advice]:
+        """For each photo of (width, height, scales): its choices at these scales, and the largest one.
+
+        Raises:
+            OptionError: a bad option or scale.
+        """
+        known = {name: value for name, value in fields.items() if name not in SIZES}
+        options = on_device(self.models.options_from(known), self.devices[0], self.settings)
+        adviser = Adviser(options, self.models.by_name[options.model], self.settings, self._estimator)
+        told = []
+        for width, height, scales in photos:
+            asked = [UpscaleOptions.from_mapping({"scale": scale}).scale for scale in scales]
+            choices = [adviser.choice(width, height, scale) for scale in asked]
+            told.append((width, height, choices, adviser.largest(width, height)))
+        return told
 
     def full(self) -> Problem:
         """The response while the queue is full."""
-        seconds = min(3600, max(1, math.ceil(self._estimator.seconds_of(self.queue.active(), unknown=1))))
+        # A place is free as soon as a job that runs has ended.
+        ends = [self._estimator.seconds_left(active) for active in self.queue.active() if active.state == "running"]
+        seconds = min(3600, max(1, math.ceil(min(ends, default=1))))
         return Problem(
             429,
             f"{self.queue.waiting} jobs wait already, the limit is {self.settings.queue} (come back in {seconds} s)",

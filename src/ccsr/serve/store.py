@@ -13,13 +13,14 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ccsr.errors import CCSRError
+from ccsr.errors import CCSRError, DiskFullError
+from ccsr.serve.errors import is_disk_full
 from ccsr.sqlite import migrate, transaction
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -255,23 +256,10 @@ class Store:
                 raise CCSRError(
                     "another server uses this folder", path=self.folder, hint="stop it, or use another --data"
                 ) from error
+            if "full" in str(error):
+                raise DiskFullError("the jobs cannot be kept: the disk is full", hint="make room") from error
             raise CCSRError(f"the jobs cannot be kept: {error}", path=self.folder, hint="try another --data") from error
         except (sqlite3.Error, OSError) as error:
+            if is_disk_full(error):
+                raise DiskFullError("the jobs cannot be kept: the disk is full", hint="make room") from error
             raise CCSRError(f"the jobs cannot be kept: {error}", path=self.folder, hint="try another --data") from error
-
-
-def names_for(results: Iterable[Result]) -> dict[int, str]:
-    """A name for each result in one folder or archive: the download name, numbered where two are the same."""
-    taken: set[str] = set()
-    names = {}
-    for result in results:
-        if result.name is None:
-            continue
-        stem, dot, suffix = result.name.rpartition(".")
-        name, count = result.name, 1
-        while name.lower() in taken:
-            count += 1
-            name = f"{stem}-{count}{dot}{suffix}"
-        taken.add(name.lower())
-        names[result.number] = name
-    return names

@@ -11,7 +11,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from ccsr.serve.errors import Problem
+from ccsr.serve.errors import Problem, is_disk_full
 from ccsr.serve.mask import mask_path
 from ccsr.serve.service import Service
 from ccsr.serve.store import Input
@@ -49,6 +49,8 @@ async def receive(request: Request, service: Service, *, several: bool) -> Recei
     except HTTPException as error:
         status = 413 if "Too many files" in str(error.detail) else 422
         raise Problem(status, f"the form cannot be read: {error.detail}") from error
+    except OSError as error:  # a part that is long lies in a file meanwhile
+        raise Problem.disk_full() if is_disk_full(error) else error from None
     try:
         files, masks = list[UploadFile](), list[UploadFile]()
         fields: dict[str, Any] = {}
@@ -83,8 +85,10 @@ def _keep(service: Service, files: list[UploadFile], masks: list[UploadFile], fi
             inputs.append(input)
         for mask in masks:
             _copy(mask, mask_path(folder, _suffix(shown(mask.filename or ""))))
-    except BaseException:
+    except BaseException as error:
         service.store.remove(id)
+        if is_disk_full(error):
+            raise Problem.disk_full() from error
         raise
     return Received(id, inputs, fields)
 

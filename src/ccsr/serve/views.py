@@ -1,8 +1,10 @@
 """A job as a response, whether it waits, runs or has ended."""
 
+from ccsr.serve.admission import Choice
 from ccsr.serve.eta import Estimator
 from ccsr.serve.queue import Place
-from ccsr.serve.responses import JobInput, JobResponse, JobResult, Stability
+from ccsr.serve.responses import ChoiceResponse, JobInput, JobResponse, JobResult, PhotoPlan, Stability
+from ccsr.serve.settings import ServeSettings
 from ccsr.serve.store import Input, Result, StoredJob
 
 
@@ -60,3 +62,20 @@ def _input_view(home: str, input: Input) -> JobInput:
 def _result_view(home: str, result: Result) -> JobResult:
     links = {"result": f"{home}/result?index={result.number}" if result.stored else None}
     return JobResult(index=result.number, input_index=result.input, sample=result.sample, **result.record, links=links)
+
+
+def photo_plan(width: int, height: int, choices: list[Choice], largest: Choice, settings: ServeSettings) -> PhotoPlan:
+    """The choices for a photo of (width, height) as they are sent."""
+
+    def view(choice: Choice) -> ChoiceResponse:
+        plan, seconds = choice.plan, choice.seconds
+        return ChoiceResponse(
+            scale=float(choice.scale),
+            width=plan.output_width if plan else None,
+            height=plan.output_height if plan else None,
+            seconds=None if seconds is None or plan is None else round(seconds, 1),
+            late=plan is not None and (seconds or 0) > settings.job_seconds,
+            problem=choice.problem,
+        )
+
+    return PhotoPlan(width=width, height=height, choices=[view(c) for c in choices], largest=view(largest))

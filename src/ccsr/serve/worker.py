@@ -3,7 +3,9 @@
 A worker hands whole jobs to `ccsr.jobs.runner`, whose journal makes a job go on where a stopped server left it.
 """
 
+import errno
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,20 +15,22 @@ from pathlib import Path
 import numpy as np
 
 from ccsr import images
-from ccsr.errors import CCSRError
+from ccsr.errors import CCSRError, DiskFullError
 from ccsr.jobs import runner
 from ccsr.jobs.names import size_tag
 from ccsr.log import get_logger
 from ccsr.options import UpscaleOptions
-from ccsr.plan import resolve_machine
+from ccsr.plan import make_plan, resolve_machine
+from ccsr.serve.admission import job_of, on_device, tasks_of
 from ccsr.serve.errors import with_client_name
 from ccsr.serve.eta import Estimator
 from ccsr.serve.mask import masked
+from ccsr.serve.memory import give_back
 from ccsr.serve.models import ServedModels
 from ccsr.serve.queue import ActiveJob, JobQueue
 from ccsr.serve.settings import ServeSettings
-from ccsr.serve.store import Input, Result, State, Store
-from ccsr.stability.maps import measure_files, summary
+from ccsr.serve.store import Result, State, Store
+from ccsr.stability.maps import FULL, measure_files
 from ccsr.weights import ModelDescription
 
 log = get_logger("serve")
@@ -37,16 +41,6 @@ PipelineFactory = Callable[[ModelDescription, UpscaleOptions], runner.UpscalerLi
 def load_pipeline(model: ModelDescription, options: UpscaleOptions) -> runner.UpscalerLike:
     """The pipeline of a model, on the device of the options."""
     return runner.load_pipeline(replace(options, model=str(model.folder)))
-
-
-def on_device(options: UpscaleOptions, device: str, settings: ServeSettings) -> UpscaleOptions:
-    """A request's options with what the server decides."""
-    return replace(options, device=device, threads=settings.threads)
-
-
-def runner_job(folder: Path, inputs: Sequence[Input], model: ModelDescription) -> runner.Job:
-    """A job as the runner takes it: from the files of `inputs` in its folder to results beside them."""
-    return runner.Job([folder / input.stored for input in inputs], model, f"{folder / 'result'}/")
 
 
 class Worker(threading.Thread):
@@ -72,12 +66,9 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         """One worker's life."""
-        try:
-            # So that the first picture does not wait for it.
-            self._pipeline(on_device(self._models.options_from({}), self._device, self._settings))
-        except CCSRError as error:
-            log.warning("%s", error)  # each job will say so, too
+        self._warm_up()
         while active := self._queue.take():
+            begin = time.monotonic()
             try:
                 self._store.set_state(active.job.id, "running")
                 active.notify()
@@ -87,21 +78,31 @@ class Worker(threading.Thread):
                     log.exception("job %s", active.job.id)
                     error = CCSRError(f"unexpected {type(error).__name__}", hint="the server's log has more")
                 self._queue.end(active, "failed", error)
+            del active  # nothing of it is held while waiting for the next one
+            if time.monotonic() - begin > 1:
+                give_back()
+
+    def _warm_up(self) -> None:
+        """Have ready what the first picture would wait for: the pipeline, and an idea of how fast this machine is."""
+        options = on_device(self._models.options_from({}), self._device, self._settings)
+        try:
+            self._pipeline(options)
+            self._estimator.expect(make_plan(512, 512, options, self._models.by_name[options.model]))
+        except CCSRError as error:
+            log.warning("%s", error)  # each job will say so, too
 
     def _do(self, active: ActiveJob) -> None:
         job, folder = active.job, self._store.folder_of(active.job.id)
         names = {str(folder / i.stored): i.name for i in job.inputs}
         options = on_device(self._models.options_from(job.options), self._device, self._settings)
-        request = runner_job(folder, job.inputs, self._models.by_name[options.model])
+        request = job_of(folder, job.inputs, self._models.by_name[options.model])
         failure: CCSRError | None = None
         interrupted = False
         begin = time.monotonic()
 
         try:
             options = masked(options, folder, self._settings)
-            tasks = runner.prepare(request, options)
-            if due := next((task.due for task in tasks if task.due), None):
-                self._estimator.expect(due.plan)
+            tasks = tasks_of(request, options, self._settings)
             deadline = begin + self._settings.job_seconds
             listener = _JobListener(active, self._store, tasks, names, options, deadline)
             outcome = runner.run(request, lambda: self._pipeline(options), options, listener, tasks)
@@ -140,8 +141,10 @@ class Worker(threading.Thread):
             deviation = measure_files(paths).deviation.mean(axis=2).astype(np.float32)
             (folder / "spread").mkdir(exist_ok=True)
             np.save(folder / "spread" / f"{input.number:03d}.npy", deviation)
-            active.inputs[place] = replace(input, spread=summary(deviation))
-            self._store.set_spread(active.job.id, input.number, summary(deviation))
+            # One scale for all pictures, so that their maps compare.
+            spread = {"mean": float(deviation.mean()), "scale": FULL}
+            active.inputs[place] = replace(input, spread=spread)
+            self._store.set_spread(active.job.id, input.number, spread)
 
 
 class _JobListener:
@@ -212,4 +215,5 @@ def _why_nothing(active: ActiveJob, paths: Sequence[Path]) -> CCSRError:
             images.load(path)
     except CCSRError as error:
         return error
-    return CCSRError(next((r.record["error"] for r in active.results if r.record["error"]), "nothing came out"))
+    told = next((r.record["error"] for r in active.results if r.record["error"]), "nothing came out")
+    return (DiskFullError if os.strerror(errno.ENOSPC) in told else CCSRError)(told)

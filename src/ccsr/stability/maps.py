@@ -33,14 +33,6 @@ def measure_files(results: Sequence[Path], image_id: str = "picture") -> Stabili
     return meter
 
 
-def summary(deviation: np.ndarray) -> dict[str, float]:
-    """`mean` of a map (H, W), and a `scale` of its own: its 99.5th percentile, at least half a step of 8 bit.
-
-    Unlike `FULL` this end of the colour scale follows the picture, so that small differences show; say which it is.
-    """
-    return {"mean": float(deviation.mean()), "scale": max(float(np.percentile(deviation, 99.5)), 0.5 / 255)}
-
-
 def coloured(deviation: np.ndarray, full: float = FULL) -> np.ndarray:
     """`deviation` (H, W), values in 0..1, as colours, uint8 (H, W, 3); `full` and above get the last one."""
     place = np.clip(deviation / full, 0, 1) * (len(_COLOURS) - 1)

@@ -140,10 +140,8 @@ class DecoderLoss:
     """Of 1 - SSIM of luma."""
     teachers: tuple[str, ...] = ()
     """Trained compact super-resolution networks of a factor of 4 (ncnn's files, named without the ending), one drawn
-    for each batch. A picture is taught by it where the teacher's is nearer to the good one in feature distance than the
-    decoder's own."""
-    teacher_weight: float = 1.0
-    """Of the L1 to the teacher's picture, in -1..1."""
+    for each batch. Where a teacher's picture is nearer to the good one in feature distance than the decoder's own, it
+    takes the good one's place in `reconstruction`."""
     discriminator: Literal["none", "patchgan", "projected"] = "none"
     filters: int = 64
     """patchgan: width of its first layer."""

@@ -22,7 +22,7 @@ from ccsr.training.loop import StepNoise, Trainee, ValidationResult
 from ccsr.training.losses import picture_loss, ssim_loss
 from ccsr.training.networks import Denoiser, ModelInTraining
 from ccsr.training.stage1 import Precision, latent_losses, parts_of, predictor, start_learning
-from ccsr.training.teachers import FACTOR, Teacher, taught, teacher_loss
+from ccsr.training.teachers import FACTOR, Teacher, knows_better, taught
 from ccsr.training.validation import Validation, judge, super_resolve
 from ccsr.weights.tensors import read_tensors
 
@@ -138,11 +138,12 @@ class Stage2:
             sr = codec.decode(vae, latent)
         if loss.clamp:
             sr = sr.clamp(0, 1)
-        terms = {"reconstruction": loss.reconstruction_weight * self._reconstruction(sr, gt)}
+        target, seen = self._seen(sr, pair, draws)
+        terms = {"reconstruction": loss.reconstruction_weight * self._reconstruction(sr, target)}
         if loss.ssim_weight:
             terms["ssim"] = loss.ssim_weight * ssim_loss(sr, gt)
-        if self.features is not None:
-            terms |= self._feature_terms(self.features, sr, pair, draws)
+        if seen is not None:
+            terms["perceptual"] = loss.perceptual_weight * seen
         if self.critic is not None:
             self._made = (sr.detach(), up)
             if step >= loss.begin:
@@ -174,19 +175,22 @@ class Stage2:
             case "picture":
                 return picture_loss(sr, gt, self.loss.chroma_weight)
 
-    def _feature_terms(self, features: FeatureNetwork, sr: Tensor, pair: Pair, draws: StepNoise) -> dict[str, Tensor]:
-        """How far it looks from the good picture, and the L1 to a teacher's picture where that looks nearer."""
-        loss, pictures = self.loss, [sr, pair.gt]
+    def _seen(self, sr: Tensor, pair: Pair, draws: StepNoise) -> tuple[Tensor, Tensor | None]:
+        """What the reconstruction is to match, the good pictures or a teacher's, and how far `sr` looks from them."""
+        features, pictures = self.features, [sr, pair.gt]
+        if features is None:
+            return pair.gt, None
+        picture: Tensor | None = None
         if self.teachers and pair.gt.shape[-1] == FACTOR * pair.lq.shape[-1]:
-            teacher = self.teachers[int(draws.rng.integers(len(self.teachers)))]
-            pictures.append(taught(teacher, pair.lq, pair.gt))
+            picture = taught(self.teachers[int(draws.rng.integers(len(self.teachers)))], pair.lq, pair.gt)
+            pictures.append(picture)
         with self.precision():
-            seen = _moved(torch.stack(pictures), draws)
-            own, good = features(seen[0]), features(seen[1])
-            terms = {"perceptual": loss.perceptual_weight * feature_distance(features, own, good)}
-            if len(pictures) > 2:
-                terms["teacher"] = loss.teacher_weight * teacher_loss(features, seen[0], own, seen[2], good)
-        return terms
+            moved = _moved(torch.stack(pictures), draws)
+            own, good = features(moved[0]), features(moved[1])
+            distance = feature_distance(features, own, good)
+            if picture is None:
+                return pair.gt, distance
+            return torch.where(knows_better(features, own, moved[2], good), picture, pair.gt), distance
 
     def _adversarial(self, sr: Tensor, up: Tensor, draws: StepNoise, terms: dict[str, Tensor]) -> Tensor:
         assert self.critic is not None  # noqa: S101 -- for the type checker

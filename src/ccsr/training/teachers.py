@@ -1,4 +1,4 @@
-"""A trained super-resolution network as one term of the decoder's loss, for pictures that it knows better.
+"""A trained super-resolution network whose pictures the decoder is to match where it knows better.
 
 Of a badly damaged picture the good one cannot be known from what is left. Told to match it, a network learns the mean
 of all that it could have been, which is blurred; what another network makes of the same input can be matched.
@@ -6,7 +6,7 @@ of all that it could have been, which is blurred; what another network makes of 
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, l1_loss, pixel_shuffle
+from torch.nn.functional import interpolate, pixel_shuffle
 
 from ccsr.errors import WeightsError
 from ccsr.method.color import wavelet_color_fix
@@ -52,13 +52,11 @@ def taught(teacher: Teacher, lq: Tensor, gt: Tensor) -> Tensor:
     return wavelet_color_fix(teacher(lq).clamp(0, 1), gt).clamp(0, 1)
 
 
-def teacher_loss(network: FeatureNetwork, sr: Tensor, own: list[Tensor], picture: Tensor, gt: list[Tensor]) -> Tensor:
-    """L1 in -1..1 to the teacher's `picture`, of the samples where it is nearer to the good one than the decoder's.
+def knows_better(network: FeatureNetwork, own: list[Tensor], picture: Tensor, good: list[Tensor]) -> Tensor:
+    """Whether the teacher's `picture`, (B, 3, h, w), is nearer to the good one than the decoder's: (B, 1, 1, 1).
 
-    `own` and `gt` are the features of the decoder's picture `sr` and of the good one; a float32 scalar, a mean over the
-    batch in which the other samples count as 0.
+    `own` and `good` are the features of the decoder's picture and of the good one.
     """
     with torch.no_grad():
-        better = feature_distances(network, network(picture), gt) < feature_distances(network, own, gt)
-    each = l1_loss(2 * sr.float(), 2 * picture.float(), reduction="none").mean((1, 2, 3))
-    return (better * each).mean()
+        better = feature_distances(network, network(picture), good) < feature_distances(network, own, good)
+    return better[:, None, None, None]

@@ -1,16 +1,19 @@
 // Talks to the server that this page came from, and to nobody else.
 
 export class Failure extends Error {
-  constructor(detail, status) { super(detail); this.status = status; }
+  constructor(detail, status, after = 0) { super(detail); this.status = status; this.after = after; }
 }
 
 let askForToken = async () => "";
+let tellLost = () => {};
 export function onTokenNeeded(ask) { askForToken = ask; }
+// `tell` is called with true when the server cannot be reached, and with false when it answers again.
+export function onConnection(tell) { tellLost = tell; }
 
 export async function call(address, settings = {}) {
   for (;;) {
     const token = sessionStorage.getItem("ccsr-token");
-    const headers = token ? { Authorization: `Bearer ${token}` } : {};
+    const headers = { ...settings.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
     let answer;
     try {
       answer = await fetch(address, { ...settings, headers });
@@ -18,13 +21,15 @@ export async function call(address, settings = {}) {
       if (error.name === "AbortError") throw error;
       throw new Failure("The server cannot be reached. Is ccsr serve still running?", 0);
     }
+    tellLost(false);
     if (answer.status === 401) {
       sessionStorage.setItem("ccsr-token", await askForToken());
       continue;
     }
     if (!answer.ok) {
       const problem = await answer.json().catch(() => ({}));
-      throw new Failure(problem.detail || `The server answered ${answer.status}.`, answer.status);
+      const after = Number(answer.headers.get("Retry-After")) || 0;
+      throw new Failure(problem.detail || `The server answered ${answer.status}.`, answer.status, after);
     }
     return answer;
   }
@@ -32,18 +37,37 @@ export async function call(address, settings = {}) {
 
 export async function json(address) { return (await call(address)).json(); }
 export async function blob(address) { return (await call(address)).blob(); }
+export async function post(address, body) {
+  return (await call(address, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } })).json();
+}
+
+// Calls `ask` until the server is there and has room; other failures are thrown.
+export async function patiently(ask, signal) {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (error.status === 0) tellLost(true);
+      else if (error.status !== 429) throw error;
+      const seconds = error.after ? Math.min(error.after, 10) : Math.min(1 + tries, 5);
+      await pause(seconds * 1000);
+      signal?.throwIfAborted();
+    }
+  }
+}
+
+export function pause(milliseconds) { return new Promise((wake) => setTimeout(wake, milliseconds)); }
 
 // Server-sent events by fetch: EventSource cannot send a token. Ends with the stream; breaks are taken up again.
-export async function* events(address, signal) {
-  for (let broken = 0; ;) {
+export async function* events(address) {
+  for (;;) {
+    const answer = await patiently(() => call(address));
     try {
-      const answer = await call(address, { signal });
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       let buffer = "";
       for (;;) {
         const { value, done } = await reader.read();
         if (done) break;
-        broken = 0;
         buffer += value;
         const parts = buffer.split("\n\n");
         buffer = parts.pop();
@@ -55,9 +79,8 @@ export async function* events(address, signal) {
         }
       }
     } catch (error) {
-      if (error.name === "AbortError" || error.status === 404) throw error;
-      if (++broken > 30) throw error;
+      if (!(error instanceof TypeError)) throw error;  // how a broken connection is told
     }
-    await new Promise((wake) => setTimeout(wake, 1000));
+    await pause(1000);
   }
 }

@@ -1,279 +1,404 @@
 // The page: photos in, one button, results out. What it does goes through the same API as everybody's programs.
 
-import { blob, call, events, Failure, json, onTokenNeeded } from "./api.js";
+import { blob, Failure, json, onConnection, onTokenNeeded, patiently } from "./api.js";
+import { end, Line, take } from "./line.js";
 import { Options } from "./options.js";
+import { have, inputOf, look, photoOf, shrink, trouble } from "./photos.js";
+import * as recent from "./recent.js";
+import { Sizes } from "./sizes.js";
+import { Strip } from "./strip.js";
 import { Viewer } from "./viewer.js";
+import { ago, made, plain, spoken } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const photos = [];
-let selected = 0;
-let job = null;          // {id, state, asked, stopper}
-let options, limits;
+const ENDINGS = { png: ".png", jpeg: ".jpg", webp: ".webp", tiff: ".tif" };
+let photos = [];
+let selected = null;
+let options, sizes, limits, schema;
+const views = new Map();   // what the entries of the browser's history show
+let here = history.state?.view;
 const viewer = new Viewer();
+const strip = new Strip($("strip"), { select: choose, remove, add: () => $("files").click() });
+const line = new Line({ changed, ended });
 
 // -- photos ----------------------------------------------------------------------------------------------------------
 
 async function add(files) {
-  const wanted = [...files].filter((file) => file.size > 0);
+  if (!files.length) return;
+  const chosen = [...files];
   await ready;
-  if (!wanted.length || job?.state === "running") return;
-  if (job) leaveJob();
-  warn("");
-  for (const file of wanted) {
-    const photo = { file, name: file.name || "pasted.png", before: null, width: 0, height: 0, results: [], error: null };
-    photos.push(photo);
-    await look(photo, URL.createObjectURL(file));
+  const taken = [], refused = [];
+  for (const file of chosen) {
+    const name = file.name || "pasted.png";
+    const why = await trouble(file, limits);
+    if (why) refused.push(`${name} ${why}${why.endsWith(".") ? "" : "."}`);
+    else taken.push(photoOf(name, file));
   }
-  selected = photos.length - wanted.length;
-  say(`${wanted.length} ${wanted.length === 1 ? "photo" : "photos"} added`);
+  warn(refused.slice(0, 5).join("\n") + (refused.length > 5 ? `\nand ${refused.length - 5} more` : ""));
+  if (!taken.length) return draw();
+  photos.push(...taken);
+  selected = taken[0];
+  draw();
+  await Promise.all(taken.map(look));
+  await plan();
+  if (line.busy) {
+    queue(taken);
+    say(`${counted(taken.length)} added to the line`);
+  } else {
+    say(`${counted(taken.length)} added`);
+  }
+  draw();
+  // One at a time: decoding takes a moment and much memory.
+  for (const photo of taken) {
+    if (!photo.before || !photos.includes(photo)) continue;
+    await shrink(photo);
+    strip.draw(photos, selected);
+  }
+}
+
+function counted(number) { return number === 1 ? "1 photo" : `${number} photos`; }
+
+function choose(photo) {
+  selected = photo;
   draw();
 }
 
-// Shows a picture that the browser can decode; others wait for the server's copy.
-async function look(photo, address) {
-  const picture = new Image();
-  picture.src = address;
-  try {
-    await picture.decode();
-  } catch {
-    return;
-  }
-  Object.assign(photo, { before: address, width: picture.naturalWidth, height: picture.naturalHeight });
-}
-
-function remove(at) {
+function remove(photo) {
+  const at = photos.indexOf(photo);
+  if (photo.state === "waiting" || photo.state === "working") line.stop(photo);
   photos.splice(at, 1);
-  selected = Math.min(selected, photos.length - 1);
-  if (photos.length) { leaveJob(); draw(); $("strip").querySelector(".thumb")?.focus(); } else startOver();
-}
-
-function leaveJob() {
-  job = null;
-  history.replaceState(null, "", "/");
-  for (const photo of photos) Object.assign(photo, { results: [], error: null, map: null, note: "" });
+  if (selected === photo) selected = photos[Math.min(at, photos.length - 1)] ?? null;
+  undoable(`${photo.name} removed.`, () => {
+    photos.splice(at, 0, photo);
+    selected = photo;
+    address();
+    draw();
+    strip.focus(photo);
+  });
+  address();
+  draw();
+  if (selected) strip.focus(selected); else $("choose").focus();
 }
 
 function startOver() {
-  photos.length = 0;
-  selected = 0;
-  job = null;
-  history.replaceState(null, "", "/");
-  warn("");
-  draw();
+  visit([]);
+  undoable("These photos are put away. Their results stay for a while.", () => history.back());
   $("choose").focus();
 }
 
-// -- the job ---------------------------------------------------------------------------------------------------------
+// -- work ------------------------------------------------------------------------------------------------------------
+
+// What is asked of the server for a photo.
+function asked(photo) {
+  const { scale } = sizes.of(photo, sizes.idFor(photos));
+  return { ...(scale === "4" ? {} : { scale }), ...options.values() };
+}
+
+function keyOf(values) { return JSON.stringify(Object.entries(values).sort()); }
+
+// Photos whose results are not those that the controls ask for.
+function due() {
+  const same = (photo) => photo.asked && keyOf(asked(photo)) === keyOf(photo.asked);
+  return photos.filter((photo) => photo.state === "new" || !same(photo));
+}
 
 async function start() {
-  const body = new FormData();
-  let bytes = 0;
-  for (const photo of photos) {
-    photo.file ??= await blob(photo.address);
-    body.append("file", photo.file, photo.name);
-    bytes += photo.file.size;
-  }
-  if (bytes > limits.max_megabytes * 1e6) {
-    warn(`These photos are ${(bytes / 1e6).toFixed(0)} MB together; this server takes ${limits.max_megabytes} MB at once.`);
-    return;
-  }
-  const asked = options.values();
-  for (const [name, value] of Object.entries(asked)) body.append(name, value);
-  leaveJob();
   warn("");
-  job = { id: null, state: "running", asked: JSON.stringify(asked), done: 0, progress: 0 };
-  draw();
-  try {
-    const answer = await (await call("/v1/jobs", { method: "POST", body })).json();
-    await follow(answer.id);
-  } catch (error) {
-    if (error.status !== 404) warn(error.message);
-    job = null;
-    draw();
-  }
-}
-
-async function follow(id) {
-  job.id = id;
-  history.replaceState(null, "", `#job=${id}`);
+  await plan();
+  queue(due());
   say("Upscaling");
-  for await (const { name, data } of events(`/v1/jobs/${id}/events`)) {
-    if (name === "progress") progress(data);
-    if (name === "file") await take(data);
-    if (name === "end") await end(data);
-  }
-}
-
-function progress(data) {
-  Object.assign(job, { progress: data.progress, left: data.seconds_left, position: data.position });
-  drawProgress();
-}
-
-async function take(file) {
-  const photo = photos[file.input_index];
-  job.done += 1;
-  if (file.status === "failed") {
-    photo.error = file.error;
-  } else {
-    const shows = /\.(png|jpe?g|webp|gif)$/i.test(file.output);
-    const result = { index: file.index, sample: file.sample, name: file.output, width: file.width, height: file.height };
-    const address = `${file.links.result}${shows ? "" : "&format=png"}`;
-    result.url = URL.createObjectURL(await blob(address));
-    if (!photo.results.some((known) => known.index === file.index)) photo.results.push(result);
-    photo.note = file.warnings.join(" · ");
-    if (!photo.before) await look(photo, URL.createObjectURL(await blob(`/v1/jobs/${job.id}/input?index=${file.input_index}`)));
-  }
-  drawStrip();
-  if (photos[selected] === photo) viewer.show(photo);
-}
-
-async function end(data) {
-  job.state = data.state;
-  if (data.state === "failed" && data.error) warn(data.error);
-  for (const input of data.inputs ?? []) {
-    if (!input.stability) continue;
-    const photo = photos[input.index];
-    Object.assign(photo, { map: URL.createObjectURL(await blob(input.links.stability)), scale: input.stability.scale });
-  }
-  if (data.state === "cancelled") warn("Cancelled.");
-  const made = photos.filter((photo) => photo.results.length).length;
-  say(data.state === "done" ? `Done: ${made} of ${photos.length}` : data.error ?? "Cancelled");
-  if (!made) job = null;
   draw();
-  if (made && data.state === "done") {
-    $("save").focus({ preventScroll: true });
-    // On a phone the button that was pressed is far below the picture.
-    if (matchMedia("(max-width: 860px)").matches) scrollTo({ top: 0, behavior: "smooth" });
-  }
+  $("cancel").focus({ preventScroll: true });
 }
 
-// A reloaded page takes up the job that its address names.
-async function resume(id) {
-  const known = await json(`/v1/jobs/${id}`);
-  for (const input of known.inputs) {
-    const photo = { file: null, name: input.name, address: input.links.picture, before: null, width: 0, height: 0, results: [], error: null };
-    photos.push(photo);
-    try {
-      await look(photo, URL.createObjectURL(await blob(input.links.picture)));
-    } catch { /* it failed as an input, and says so itself */ }
+function queue(some) {
+  for (const photo of some) {
+    const choice = sizes.of(photo, sizes.idFor(photos)).choice;
+    Object.assign(photo, { asked: asked(photo), seconds: choice?.seconds ?? null, cancelled: false });
   }
-  job = { id, state: "running", asked: JSON.stringify(known.options), done: 0, progress: known.progress };
+  line.add(some);
+}
+
+// Something is new of a photo in the line.
+function changed(photo) {
+  address();
+  if (photo === selected) show();
+  strip.draw(photos, selected);
+  drawAct();
+}
+
+function ended(line) {
+  const some = line.filter((photo) => photos.includes(photo));
+  const done = some.filter((photo) => photo.state === "done"), failed = some.filter((photo) => photo.state === "failed");
+  const cancelled = some.some((photo) => photo.cancelled);
+  if (cancelled) warn("Cancelled.");
+  else if (failed.length) warn(failed.length === some.length ? failed[0].error : `${failed.length} of ${some.length} failed: look for the red signs.`);
+  say(cancelled ? "Cancelled" : `Done: ${done.length} of ${some.length}`);
+  address();
   draw();
-  await follow(id);
+  if (done.length && !done.includes(selected)) choose(done[0]);
+  focusNext(done.length ? ["save"] : ["go", "save"]);
 }
 
-async function cancel() {
-  $("cancel").disabled = true;
+function cancel() {
+  if (line.cancelling) return;
+  line.cancel();
+  say("Cancelling");
+  drawAct();
+}
+
+// -- the address and what came before --------------------------------------------------------------------------------
+
+// The address names the jobs, so that a reloaded page finds them.
+function address() {
+  const ids = recent.idsOf(photos);
+  const wanted = ids.length ? `#job=${ids.join(",")}` : "/";
+  if (ids.length ? location.hash !== wanted : location.hash) history.replaceState(history.state, "", wanted);
+  recent.remember(photos, limits.keep_hours);
+}
+
+// Shows other photos as a new entry of the browser's history; those of now stay behind it.
+function visit(others, hash = "/") {
+  views.set(here, { photos, selected });
+  enter(history.pushState, hash);
+  photos = others;
+  selected = photos[0] ?? null;
+  $("toast").hidden = true;
+  warn("");
+  draw();
+}
+
+function enter(how, hash) {
+  here = `${Date.now()}-${views.size}`;
+  how.call(history, { view: here }, "", hash);
+}
+
+async function wentTo(state) {
+  views.set(here, { photos, selected });
+  if (state?.view) here = state.view; else enter(history.replaceState);
+  $("toast").hidden = true;
+  warn("");
+  ({ photos, selected } = views.get(here) ?? { photos: [], selected: null });
+  if (photos.length) draw(); else await fromAddress();
+}
+
+async function fromAddress() {
+  const named = /^#job=([0-9a-f,]+)$/.exec(location.hash);
+  if (!named) return draw();
   try {
-    if (job?.id) await call(`/v1/jobs/${job.id}`, { method: "DELETE" });
+    await resume(named[1].split(",").filter(Boolean));
   } catch (error) {
+    if (!(error instanceof Failure)) throw error;
     warn(error.message);
   }
+  draw();
 }
 
-async function save(address, name) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(await blob(address)), download: name });
+// Takes up jobs as the server has them, with the options that they ran with.
+async function resume(ids) {
+  $("loading").hidden = false;
+  $("hero").hidden = true;
+  const gone = [], running = [];
+  photos = [];
+  for (const id of ids) {
+    try {
+      const job = await patiently(() => json(`/v1/jobs/${id}`));
+      const taken = job.inputs.map((input) => Object.assign(photoOf(input.name), {
+        job: id, input: input.index, from: { job: id, input: input.index }, asked: job.options, state: "waiting", fresh: true,
+      }));
+      for (const file of job.files) take(taken.find((photo) => photo.input === file.input_index), file);
+      if (["done", "failed", "cancelled"].includes(job.state)) end(taken, job);
+      else running.push(...taken);
+      photos.push(...taken);
+    } catch (error) {
+      if (error.status !== 404 && error.status !== 422) throw error;
+      gone.push(id);
+    }
+  }
+  $("loading").hidden = true;
+  recent.forget(gone, limits.keep_hours);
+  selected = photos[0] ?? null;
+  if (photos.length) {
+    options.restore(photos[0].asked);
+    sizes.restore(photos[0].asked.scale ?? "4");
+  }
+  if (gone.length) warn(photos.length ? `${counted(gone.length)} of this job are no longer here.` : `This job is no longer here: results are kept for ${limits.keep_hours} hours, on the server that made them.`);
+  if (!photos.length) history.replaceState(history.state, "", "/");
+  if (running.length) line.follow(running);
+  draw();
+  thumbs();
+}
+
+// Small pictures of photos that this page has no files of.
+async function thumbs() {
+  for (const photo of photos.filter((one) => !one.thumb && !one.file && one.state !== "failed")) {
+    try {
+      const picture = await blob(inputOf(photo));
+      if (!photo.width) {
+        const bitmap = await createImageBitmap(picture);
+        Object.assign(photo, { width: bitmap.width, height: bitmap.height });
+        bitmap.close();
+      }
+      await shrink(photo, picture);
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;  // it failed as an input, and says so itself
+    }
+    strip.draw(photos, selected);
+  }
+  await plan();
+}
+
+// -- saving ----------------------------------------------------------------------------------------------------------
+
+async function save(from, name) {
+  const link = made("a", { href: URL.createObjectURL(await blob(from)), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-const ENDINGS = { png: ".png", jpeg: ".jpg", webp: ".webp", tiff: ".tif" };
-
 async function saveOne() {
-  const result = photos[selected].results[viewer.sample];
+  const result = selected.results[viewer.sample];
   const format = $("save-as").value;
   const name = format ? result.name.replace(/\.\w+$/, ENDINGS[format]) : result.name;
-  await save(`/v1/jobs/${job.id}/result?index=${result.index}${format ? `&format=${format}` : ""}`, name);
+  await save(`${result.address}${format ? `&format=${format}` : ""}`, name);
 }
 
 async function saveAll() {
   const format = $("save-as").value;
-  await save(`/v1/jobs/${job.id}/result${format ? `?format=${format}` : ""}`, "ccsr-results.zip");
+  const jobs = recent.idsOf(photos.filter((photo) => photo.results.length)).map((id) => `id=${id}`).join("&");
+  await save(`/v1/results?${jobs}${format ? `&format=${format}` : ""}`, "ccsr-results.zip");
 }
 
 // -- drawing ---------------------------------------------------------------------------------------------------------
 
+let planning = 0;        // counts, so that the last question's answer stays
+async function plan() {
+  const turn = ++planning;
+  try {
+    if (!(await sizes.plan(photos, options.values()))) setTimeout(() => { if (turn === planning) plan(); }, 2000);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    // Options that make no sense are said when the button is pressed.
+  }
+  if (turn === planning) draw();
+}
+
 function draw() {
-  const empty = photos.length === 0;
-  const working = job?.state === "running";
+  const focused = document.activeElement;
+  const empty = !photos.length;
+  $("app").dataset.stage = empty ? "empty" : line.busy ? "working" : photos.some((photo) => photo.results.length) ? "done" : "ready";
+  $("hero").hidden = !empty || !$("loading").hidden;
+  for (const id of ["viewer", "panel", "strip", "heading"]) $(id).hidden = empty;
+  drawRecent(empty);
+  if (!empty) {
+    selected ??= photos[0];
+    show();
+    strip.draw(photos, selected);
+    sizes.draw(photos, selected, line.busy);
+    for (const id of ["front", "more"]) for (const control of $(id).querySelectorAll("input, select")) control.disabled = line.busy;
+    drawLine();
+  }
+  drawAct();
+  const isGone = !focused?.isConnected || !focused.checkVisibility() || focused.disabled;
+  if (focused !== document.body && isGone) focusNext(["cancel", "save", "go", "choose"]);
+}
+
+// The focus never falls to nothing: the first of these that is there has it, or the photo that is looked at.
+function focusNext(ids) {
+  const next = ids.map($).find((one) => one.checkVisibility() && !one.disabled);
+  if (next) next.focus({ preventScroll: true });
+  else if (selected) strip.focus(selected);
+}
+
+function show() {
+  const photo = selected;
+  viewer.show(photo);
+  if (photo.loading) return;
+  photo.loading = true;
+  have(photo).then(
+    () => { photo.loading = false; if (photo === selected) viewer.show(photo); },
+    (error) => { photo.loading = false; if (error instanceof Failure) warn(error.message); else throw error; },
+  );
+}
+
+function drawAct() {
+  const busy = line.busy;
   const results = photos.reduce((count, photo) => count + photo.results.length, 0);
-  const finished = !working && results > 0;
-  $("app").dataset.stage = empty ? "empty" : working ? "working" : finished ? "done" : "ready";
-  $("hero").hidden = !empty;
-  for (const id of ["viewer", "panel", "strip"]) $(id).hidden = empty;
-  if (empty) return;
-  viewer.show(photos[selected]);
-  drawStrip();
-  const asked = JSON.stringify(options.values());
-  const changed = finished && asked !== job.asked;
-  $("go").hidden = working || (finished && !changed);
-  const count = photos.length === 1 ? "photo" : `${photos.length} photos`;
-  $("go").textContent = changed ? "Upscale again" : `Upscale ${count}`;
-  $("working").hidden = !working;
-  $("done").hidden = !finished;
-  $("save").classList.toggle("primary", !changed);
-  $("save").disabled = !photos[selected].results.length;
+  const wanted = busy || !photos.length ? [] : due();
+  const again = wanted.length && wanted.every((photo) => photo.results.length);
+  $("go").hidden = busy || !wanted.length;
+  $("go").textContent = again ? "Upscale again" : wanted.length === 1 && photos.length === 1 ? "Upscale photo" : `Upscale ${counted(wanted.length)}`;
+  $("summary").hidden = $("go").hidden;
+  $("summary").replaceChildren(...(wanted.length ? sizes.summary(wanted, limits.job_seconds) : []).map((words) => made("span", { textContent: words })));
+  $("working").hidden = !busy;
+  $("done").hidden = busy || !results;
+  $("save").classList.toggle("primary", !wanted.length);
+  $("save").disabled = !selected?.results.length;
   $("save-all").hidden = results < 2;
-  $("save-all").textContent = `Download all ${results} (zip)`;
-  for (const id of ["front", "more"]) for (const control of $(id).querySelectorAll("input, select")) control.disabled = working;
-  if (working) drawProgress();
-  const words = options.commandLine(photos.map((photo) => photo.name));
-  $("line").replaceChildren(...words.flatMap((word) => [Object.assign(document.createElement("span"), { textContent: word }), " "]).slice(0, -1));
+  $("save-all").textContent = `Download all (${results})`;
+  if (busy) drawProgress();
 }
 
 function drawProgress() {
-  $("cancel").disabled = !job.id;
-  $("progress").value = job.progress;
-  const many = photos.length * Number(options.value("samples") || 1);
-  const what = job.position > 0 ? `Waiting, number ${job.position} in line` : many > 1 ? `${Math.min(job.done + 1, many)} of ${many}` : "Upscaling";
-  $("working-what").textContent = job.id ? what : "Sending";
-  const left = job.left == null ? "" : ` · ${spoken(job.left)} left`;
-  $("working-left").textContent = job.id ? `${Math.floor(job.progress * 100)} %${left}` : "";
+  const { share, left, position, photos: all, open } = line;
+  $("cancel").setAttribute("aria-disabled", String(line.cancelling));  // disabled in truth, it would lose the focus
+  $("cancel").textContent = line.cancelling ? "Cancelling…" : "Cancel";
+  $("progress").value = share;
+  const number = all.length - open.length + 1;
+  const doing = all.length > 1 ? `${Math.min(number, all.length)} of ${all.length}` : "Upscaling";
+  const first = open[0];
+  $("working-what").textContent = line.cancelling ? "Cancelling…"
+    : first && !first.job ? "Sending" : position > 0 && first?.state === "waiting" ? `Waiting, number ${position} in line` : doing;
+  $("working-left").textContent = line.cancelling ? "" : `${Math.floor(share * 100)} %${left == null ? "" : ` · ${spoken(left)} left`}`;
 }
 
-function spoken(seconds) {
-  if (seconds < 1.5) return "about a second";
-  if (seconds < 90) return `about ${Math.round(seconds)} s`;
-  return `about ${Math.round(seconds / 60)} min`;
-}
-
-function drawStrip() {
-  const items = photos.map((photo, at) => {
-    const item = document.createElement("li");
-    const button = Object.assign(document.createElement("button"), { type: "button", className: "thumb" });
-    const state = photo.error ? ", failed" : photo.results.length ? ", done" : "";
-    button.setAttribute("aria-label", `${photo.name}${state}`);
-    button.setAttribute("aria-current", String(at === selected));
-    if (photo.before) button.append(Object.assign(new Image(), { src: photo.before, alt: "" }));
-    else button.append(Object.assign(document.createElement("span"), { className: "kind", textContent: photo.name.split(".").pop().slice(0, 5) }));
-    button.addEventListener("click", () => { selected = at; draw(); $("strip").querySelectorAll(".thumb")[at]?.focus(); });
-    item.append(button);
-    const sign = photo.error ? ["bad", "!"] : photo.results.length ? ["good", "✓"] : null;
-    if (sign) item.append(Object.assign(document.createElement("span"), { className: `badge ${sign[0]}`, textContent: sign[1], ariaHidden: "true" }));
-    if (job?.state !== "running") {
-      const out = Object.assign(document.createElement("button"), { type: "button", className: "remove", textContent: "×" });
-      out.setAttribute("aria-label", `Remove ${photo.name}`);
-      out.addEventListener("click", () => remove(at));
-      item.append(out);
-    }
-    return item;
-  });
-  if (job?.state !== "running") {
-    const more = Object.assign(document.createElement("button"), { type: "button", className: "add", textContent: "+", title: "Add photos" });
-    more.setAttribute("aria-label", "Add photos");
-    more.addEventListener("click", () => $("files").click());
-    const item = document.createElement("li");
-    item.append(more);
-    items.push(item);
+// The commands that made what is shown, or would make it: one for each scale.
+function drawLine() {
+  const groups = new Map();
+  for (const photo of photos) {
+    const ran = photo.asked && (line.busy || !due().includes(photo)) ? photo.asked : asked(photo);
+    const key = keyOf(ran);
+    groups.set(key, [...(groups.get(key) ?? []), photo.name]);
   }
-  $("strip").replaceChildren(...items);
+  $("line").replaceChildren(...[...groups].map(([key, names]) => {
+    const words = options.commandLine(names, Object.fromEntries(JSON.parse(key)));
+    return made("span", { className: "command" }, ...words.flatMap((word) => [made("span", { textContent: word }), " "]).slice(0, -1));
+  }));
+}
+
+function drawRecent(empty) {
+  const known = empty ? recent.known(limits?.keep_hours ?? 24) : [];
+  $("recent").hidden = !known.length || !$("loading").hidden;
+  $("recent-list").replaceChildren(...known.map((one) => {
+    const open = made("a", { href: `/#job=${one.ids.join(",")}` },
+      made("strong", { textContent: one.names.join(", ") + (one.count > one.names.length ? ` and ${one.count - one.names.length} more` : "") }),
+      made("span", { textContent: ago(one.when) }));
+    open.addEventListener("click", (event) => {
+      event.preventDefault();
+      visit([], open.getAttribute("href"));
+      fromAddress().then(() => focusNext(["save", "cancel", "go", "choose"]));
+    });
+    return made("li", {}, open);
+  }));
 }
 
 function say(words) { $("say").textContent = words; }
 
 function warn(words) {
-  $("alert").hidden = !words;
-  $("alert").textContent = words;
+  const line = plain(words ?? "", schema);
+  for (const id of ["alert", "alert-empty"]) {
+    $(id).hidden = !line;
+    $(id).textContent = line;
+  }
+}
+
+let fading;
+function undoable(words, undo) {
+  $("toast-words").textContent = words;
+  $("toast").hidden = false;
+  $("undo").onclick = () => { $("toast").hidden = true; undo(); };
+  clearTimeout(fading);
+  fading = setTimeout(() => { if (document.activeElement !== $("undo")) $("toast").hidden = true; }, 20_000);
 }
 
 // -- wiring ----------------------------------------------------------------------------------------------------------
@@ -288,8 +413,9 @@ function listen() {
     $(id).addEventListener("click", () => act().catch((error) => warn(error.message)));
   }
   $("copy").addEventListener("click", async () => {
+    const text = [...$("line").children].map((command) => command.textContent).join("\n");
     try {
-      await navigator.clipboard.writeText($("line").textContent);
+      await navigator.clipboard.writeText(text);
       $("copy").textContent = "Copied";
     } catch {
       getSelection().selectAllChildren($("line"));  // without https a page may not write the clipboard
@@ -297,6 +423,18 @@ function listen() {
     }
     setTimeout(() => { $("copy").textContent = "Copy"; }, 1500);
   });
+  addEventListener("popstate", (event) => wentTo(event.state));
+  addEventListener("beforeunload", (event) => { if (line.sending) event.preventDefault(); });
+  listenToDrops();
+  onConnection((lost) => { $("lost").hidden = !lost; });
+  onTokenNeeded(() => new Promise((given) => {
+    const ask = $("ask");
+    ask.addEventListener("close", () => given($("token").value.trim()), { once: true });
+    if (!ask.open) ask.showModal();
+  }));
+}
+
+function listenToDrops() {
   addEventListener("paste", (event) => add(event.clipboardData?.files ?? []));
   let depth = 0;
   const carries = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
@@ -309,24 +447,25 @@ function listen() {
     $("over").hidden = true;
     add(event.dataTransfer?.files ?? []);
   });
-  onTokenNeeded(() => new Promise((given) => {
-    const ask = $("ask");
-    ask.addEventListener("close", () => given($("token").value.trim()), { once: true });
-    if (!ask.open) ask.showModal();
-  }));
 }
 
 async function main() {
+  if (!here) enter(history.replaceState);
   listen();
-  const health = await json("/healthz");
-  limits = health.limits;
+  if (location.hash.startsWith("#job=")) {
+    $("loading").hidden = false;
+    $("hero").hidden = true;
+  }
+  const health = await patiently(() => json("/healthz"));
+  limits = { ...health.limits, heic: /HEIC/.test(health.reads) };
   $("private").hidden = !health.local;
-  options = new Options(await json("/v1/options"), await json("/v1/models"));
-  options.draw($("front"), $("rest"), draw);
-  draw();
-  const named = /^#job=([0-9a-f]+)$/.exec(location.hash);
-  if (named) resume(named[1]).catch((error) => { if (!(error instanceof Failure)) throw error; startOver(); });
+  schema = await json("/v1/options");
+  options = new Options(schema, await json("/v1/models"));
+  sizes = new Sizes($("sizes"), () => { plan(); draw(); });
+  options.draw($("front"), $("rest"), $("expert"), () => { draw(); plan(); });
+  $("loading").hidden = true;
+  if (location.hash) await fromAddress(); else draw();
 }
 
 const ready = main();
-ready.catch((error) => { document.body.prepend(Object.assign(document.createElement("p"), { className: "failure", textContent: error.message })); });
+ready.catch((error) => { $("loading").hidden = true; warn(error.message); });

@@ -1,41 +1,39 @@
 // Controls drawn from the JSON schema of the option list: a new option of the program appears here by itself.
 
+import { made, plain } from "./words.js";
+
 const GROUPS = { size: "Size", result: "Result", method: "Method", files: "File", memory: "Memory", machine: "Machine", model: "Model" };
 const WORDS = {
   png: "PNG", jpeg: "JPEG", webp: "WebP", tiff: "TIFF", avif: "AVIF", auto: "automatic", none: "none", nuts: "non-uniform",
   adain: "mean and spread", wavelet: "coarse colours", fp32: "32 bit", bf16: "bfloat16", fp16: "16 bit",
 };
+const ELSEWHERE = ["scale", "width", "height", "megapixels", "print"];   // see sizes.js
 const UNSET = { format: "same as the photo", color_fix: "what suits the model" };
-
-function element(kind, settings = {}, ...children) {
-  const { dataset, ...rest } = settings;
-  const made = Object.assign(document.createElement(kind), rest);
-  Object.assign(made.dataset, dataset);
-  made.append(...children);
-  return made;
-}
 
 export class Options {
   constructor(schema, models) {
     this.schema = schema;
     this.models = models;
     this.readers = new Map();
+    this.writers = new Map();
   }
 
-  // Fills both places; `changed` is called after every edit.
-  draw(front, rest, changed) {
-    const groups = new Map();
+  // Fills the three places; `changed` is called after every edit.
+  draw(front, rest, expert, changed) {
+    const groups = new Map([[rest, new Map()], [expert, new Map()]]);
     for (const [name, known] of Object.entries(this.schema.properties)) {
-      if (known["x-hidden"] || (name === "model" && this.models.length < 2)) continue;
+      if (known["x-hidden"] || ELSEWHERE.includes(name) || (name === "model" && this.models.length < 2)) continue;
       if ((name.endsWith("prompt") || name === "guidance") && !this.models.some((m) => m.prompts)) continue;
       const field = this.field(name, known);
       if (known["x-front"]) { front.append(field); continue; }
-      const group = known["x-group"];
-      if (!groups.has(group)) groups.set(group, []);
-      groups.get(group).push(field);
+      const within = groups.get(known["x-expert"] ? expert : rest), group = known["x-group"];
+      if (!within.has(group)) within.set(group, []);
+      within.get(group).push(field);
     }
-    for (const [group, fields] of groups) rest.append(element("h3", { textContent: GROUPS[group] ?? group }), ...fields);
-    for (const place of [front, rest]) place.addEventListener("input", changed);
+    for (const [place, within] of groups) {
+      for (const [group, fields] of within) place.append(made("h3", { textContent: GROUPS[group] ?? group }), ...fields);
+    }
+    for (const place of [front, rest, expert]) place.addEventListener("input", changed);
   }
 
   // Values that differ from the defaults, as text.
@@ -49,18 +47,22 @@ export class Options {
     return found;
   }
 
-  value(name) { return this.readers.get(name)?.() ?? ""; }
+  // Has the controls show these values, and the defaults where there is none.
+  restore(values) {
+    for (const [name, write] of this.writers) write(String(values[name] ?? this.schema.properties[name].default ?? ""));
+  }
 
-  // The words of a command that does the same.
-  commandLine(files) {
+  // The words of a command that does the same to these files.
+  commandLine(files, asked) {
     const words = ["ccsr", "upscale", ...files.map(quoted)];
-    for (const [name, value] of Object.entries(this.values())) {
+    for (const [name, value] of Object.entries(asked)) {
       const known = this.schema.properties[name];
+      if (!known) continue;
       words.push(known["x-flag"]);
       if (known.type !== "boolean") words.push(quoted(value));
     }
     // The page makes the map of several results unasked.
-    if (Number(this.value("samples")) > 1) words.push("--stability-map");
+    if (Number(asked.samples) > 1) words.push("--stability-map");
     return words;
   }
 
@@ -72,43 +74,46 @@ export class Options {
     if (known["x-ends"]) return this.slider(name, known, id);
     if (known["x-suggestions"]) return this.chips(name, known, id, numeric);
     if (known.enum) return this.select(name, known, id);
-    const input = element("input", { id, type: kind === "integer" || kind === "number" ? "number" : "text" });
+    const input = made("input", { id, type: kind === "integer" || kind === "number" ? "number" : "text" });
     if (known.minimum !== undefined) input.min = known.minimum;
     if (known.maximum !== undefined && known.maximum < 1e12) input.max = known.maximum;
     if (kind === "number") input.step = "any";
     if (known.default !== undefined) input.value = known.default;
     else input.placeholder = "not set";
     this.readers.set(name, () => input.value.trim());
+    this.writers.set(name, (value) => { input.value = value; });
     return this.framed(known, id, input);
   }
 
   framed(known, id, ...controls) {
-    const help = element("p", { className: "help", id: `${id}-help`, textContent: known.description });
+    const help = made("p", { className: "help", id: `${id}-help`, textContent: plain(known.description, this.schema) });
     controls.find((c) => c.id === id)?.setAttribute("aria-describedby", help.id);
-    return element("div", { className: "field" }, element("label", { className: "label", htmlFor: id, textContent: known["x-label"] }), ...controls, ...(known["x-front"] ? [] : [help]));
+    return made("div", { className: "field" }, made("label", { className: "label", htmlFor: id, textContent: known["x-label"] }), ...controls, ...(known["x-front"] ? [] : [help]));
   }
 
   checkbox(name, known, id) {
-    const input = element("input", { type: "checkbox", id, checked: Boolean(known.default) });
+    const input = made("input", { type: "checkbox", id, checked: Boolean(known.default) });
     this.readers.set(name, () => String(input.checked));
-    return element("div", { className: "field" }, element("label", { className: "check" }, input, known["x-label"]));
+    this.writers.set(name, (value) => { input.checked = value === "true"; });
+    return made("div", { className: "field" }, made("label", { className: "check" }, input, known["x-label"]));
   }
 
   select(name, known, id) {
     const choices = known.default === undefined ? [["", UNSET[name] ?? "not set"]] : [];
     choices.push(...known.enum.map((value) => [value, WORDS[value] ?? value]));
-    const input = element("select", { id }, ...choices.map(([value, text]) => element("option", { value, textContent: text })));
+    const input = made("select", { id }, ...choices.map(([value, text]) => made("option", { value, textContent: text })));
     input.value = known.default ?? "";
     this.readers.set(name, () => input.value);
+    this.writers.set(name, (value) => { input.value = value; });
     return this.framed(known, id, input);
   }
 
   slider(name, known, id) {
     const stops = known["x-suggestions"];
     const [low, high, step] = stops ? [stops[0], stops.at(-1), 1] : [known.minimum, known.maximum, 0.05];
-    const input = element("input", { type: "range", id, min: low, max: high, step });
+    const input = made("input", { type: "range", id, min: low, max: high, step });
     input.value = known.default;
-    const shown = element("output", { className: "value", htmlFor: id });
+    const shown = made("output", { className: "value", htmlFor: id });
     const words = () => {
       if (!stops) return `${Math.round(input.value * 100)} %`;
       return `${input.value} ${input.value === "1" ? "step" : "steps"}`;
@@ -117,22 +122,22 @@ export class Options {
     input.addEventListener("input", show);
     show();
     this.readers.set(name, () => String(Number(input.value)));
+    this.writers.set(name, (value) => { input.value = value; show(); });
     const [left, right] = known["x-ends"];
-    return element("div", { className: "field" },
-      element("label", { className: "label", htmlFor: id }, known["x-label"], shown), input,
-      element("div", { className: "ends" }, element("span", { textContent: left }), element("span", { textContent: right })));
+    return made("div", { className: "field" },
+      made("label", { className: "label", htmlFor: id }, known["x-label"], shown), input,
+      made("div", { className: "ends" }, made("span", { textContent: left }), made("span", { textContent: right })));
   }
 
   chips(name, known, id, numeric) {
-    const unit = name === "scale" ? "×" : "";
-    const group = element("div", { className: "chips", role: "radiogroup", id });
+    const group = made("div", { className: "chips", role: "radiogroup", id });
     group.setAttribute("aria-label", known["x-label"]);
     const add = (value, text) => {
-      const input = element("input", { type: "radio", name: id, value, checked: String(known.default) === value });
-      group.append(element("label", {}, input, element("span", { textContent: text })));
+      const input = made("input", { type: "radio", name: id, value, checked: String(known.default) === value });
+      group.append(made("label", {}, input, made("span", { textContent: text })));
     };
-    for (const value of known["x-suggestions"]) add(String(value), `${value}${unit}`);
-    const other = element("input", { type: "number", className: "other", hidden: true, step: "any", placeholder: "any" });
+    for (const value of known["x-suggestions"]) add(String(value), String(value));
+    const other = made("input", { type: "number", className: "other", hidden: true, step: "any", placeholder: "any" });
     const limits = known.anyOf ? known.anyOf[0] : known;
     Object.assign(other, { min: limits.minimum, max: limits.maximum });
     other.setAttribute("aria-label", `${known["x-label"]}, other value`);
@@ -142,8 +147,14 @@ export class Options {
       other.hidden = chosen() !== "other";
       if (!other.hidden) other.focus();
     });
+    this.writers.set(name, (value) => {
+      const chip = [...group.querySelectorAll("input")].find((input) => input.value === value);
+      (chip ?? group.querySelector("input[value=other]")).checked = true;
+      other.hidden = Boolean(chip);
+      if (!chip) other.value = value;
+    });
     this.readers.set(name, () => (chosen() === "other" ? other.value || String(known.default) : chosen()));
-    return element("div", { className: "field" }, element("span", { className: "label", textContent: known["x-label"] }), group, other);
+    return made("div", { className: "field" }, made("span", { className: "label", textContent: known["x-label"] }), group, other);
   }
 }
 

@@ -1,26 +1,30 @@
-// The picture in the middle: input against result under a movable border, a loupe, and several results side by side.
+// The picture in the middle: input against result under a movable border, enlarged and moved at will, and several
+// results side by side.
+
+import { made, steadiness } from "./words.js";
+import { Zoom } from "./zoom.js";
 
 const $ = (id) => document.getElementById(id);
+const NEAR = 24;               // from the border, in which a drag moves it and not the picture
+const STEP = 1.5;
 
 export class Viewer {
   constructor() {
-    this.shown = null;      // what `show` was given
+    this.shown = null;         // a photo
     this.sample = 0;
-    this.zoom = 0;
     this.view = "compare";
     this.map = false;
     this.cut = 50;
-    this.aim = { x: 0.5, y: 0.5 };
+    this.zoom = new Zoom();
+    this.pointers = new Map();
     this.listen();
     new ResizeObserver(() => this.fit()).observe($("view"));
   }
 
-  // `photo`: {name, before, width, height, results: [{url, width, height, sample}], map, scale, error, note}
   show(photo) {
-    const other = this.shown !== photo;
+    if (this.shown !== photo) this.zoom.reset();
     this.shown = photo;
-    if (other || this.sample >= photo.results.length) this.sample = 0;
-    if (other) this.aim = { x: 0.5, y: 0.5 };
+    if (this.sample >= photo.results.length) this.sample = 0;
     this.draw();
   }
 
@@ -31,9 +35,7 @@ export class Viewer {
     if (!many && this.view === "all") this.view = "compare";
     const all = many && this.view === "all";
     $("name").textContent = photo.name;
-    const size = photo.width ? `${photo.width} × ${photo.height}` : "";
-    const arrow = result ? `${size} → ${result.width} × ${result.height}` : size;
-    $("facts").textContent = [arrow, photo.note].filter(Boolean).join(" · ");
+    $("facts").textContent = facts(photo, result);
 
     const failed = Boolean(photo.error) && !result;
     const hasPicture = Boolean(photo.before) && !failed;
@@ -42,27 +44,27 @@ export class Viewer {
     $("failure").hidden = !failed;
     $("failure").textContent = photo.error ?? "";
     $("no-preview").hidden = hasPicture || failed;
+    $("no-preview").textContent = photo.loading || photo.results.length
+      ? "Loading…" : "This format has no preview here. It will be shown once it is enlarged.";
     if (hasPicture) setSource($("before"), photo.before, `${photo.name}, input`);
 
-    for (const id of ["after", "divider", "mark-before", "mark-after", "cut"]) $(id).hidden = !result;
-    if (result) setSource($("after"), result.url, `${photo.name}, result`);
+    const ready = Boolean(result?.url);
+    for (const id of ["after", "divider", "mark-before", "mark-after", "cut"]) $(id).hidden = !ready;
+    if (ready) setSource($("after"), result.url, `${photo.name}, result`);
     const mapped = Boolean(photo.map) && this.map;
-    $("map").hidden = !mapped || !result;
+    $("map").hidden = !mapped || !ready;
     if (mapped) setSource($("map"), photo.map, "where the results differ");
 
-    $("tools").hidden = !result;
+    $("tools").hidden = !hasPicture;
     $("views").hidden = !many;
-    $("map-switch").hidden = !photo.map;
-    $("loupes").hidden = all;
+    $("map-switch").hidden = !photo.stability;
+    $("zooms").hidden = all;
     document.querySelector(`input[name=view][value=${this.view}]`).checked = true;
-    $("legend").hidden = !mapped || !result;
-    if (photo.scale) $("legend-high").textContent = `differs by ${(photo.scale * 255).toFixed(1)} of 255 levels or more`;
-    $("compare").classList.toggle("ready", Boolean(result));
-    $("compare").classList.toggle("aiming", Boolean(result) && this.zoom > 0);
-
-    const loupe = this.zoom > 0 && Boolean(result) && !all;
-    $("loupe").hidden = !loupe;
-    $("frame").hidden = !loupe;
+    $("legend").hidden = !mapped || !ready;
+    if (photo.stability) {
+      $("legend-words").textContent = steadiness(photo.stability.mean);
+      $("legend-high").textContent = `${Math.round(photo.stability.scale * 255)} of 255 levels or more`;
+    }
     this.drawPick(many && !all);
     this.fit();
     this.move(this.cut);
@@ -73,18 +75,12 @@ export class Viewer {
     pick.hidden = !wanted;
     if (!wanted) return;
     const { results } = this.shown;
-    if (pick.childElementCount !== results.length || pick.dataset.of !== this.shown.name) {
-      pick.dataset.of = this.shown.name;
-      const chips = Object.assign(document.createElement("div"), { className: "chips small" });
-      results.forEach((result, at) => {
-        const label = document.createElement("label");
-        const input = Object.assign(document.createElement("input"), { type: "radio", name: "sample", value: at });
-        const words = Object.assign(document.createElement("span"), { textContent: `Result ${at + 1}` });
+    if (pick.querySelectorAll("input").length !== results.length) {
+      pick.replaceChildren(made("div", { className: "chips small" }, ...results.map((result, at) => {
+        const input = made("input", { type: "radio", name: "sample", value: at });
         input.addEventListener("change", () => { this.sample = at; this.draw(); });
-        label.append(input, words);
-        chips.append(label);
-      });
-      pick.replaceChildren(chips);
+        return made("label", {}, input, made("span", { textContent: `Result ${at + 1}` }));
+      })));
     }
     pick.querySelectorAll("input")[this.sample].checked = true;
   }
@@ -101,13 +97,11 @@ export class Viewer {
     grid.style.setProperty("--wide", `${wide}px`);
     grid.style.setProperty("--high", `${(wide * height) / width}px`);
     grid.replaceChildren(...results.map((result, at) => {
-      const figure = document.createElement("figure");
-      const button = Object.assign(document.createElement("button"), { type: "button", title: "Compare this one with the input" });
-      button.append(Object.assign(new Image(), { src: result.url, alt: `${name}, result ${at + 1}` }));
-      if (mapped) button.append(Object.assign(new Image(), { src: map, alt: "" }));
+      const button = made("button", { type: "button", title: "Compare this one with the input" });
+      if (result.url) button.append(made("img", { src: result.url, alt: `${name}, result ${at + 1}` }));
+      if (mapped) button.append(made("img", { src: map, alt: "" }));
       button.addEventListener("click", () => { this.view = "compare"; this.sample = at; this.draw(); });
-      figure.append(button, Object.assign(document.createElement("figcaption"), { textContent: `Result ${at + 1}` }));
-      return figure;
+      return made("figure", {}, button, made("figcaption", { textContent: `Result ${at + 1}` }));
     }));
   }
 
@@ -116,15 +110,34 @@ export class Viewer {
     const photo = this.shown;
     if (!photo?.width) return;
     const place = $("view");
-    const ratio = photo.height / photo.width;
-    place.style.setProperty("--ratio", ratio);
+    place.style.setProperty("--ratio", photo.height / photo.width);
     $("compare").classList.add("sized");
     const box = place.getBoundingClientRect();
-    const width = Math.min(box.width, box.height / ratio);
-    $("compare").style.width = `${width}px`;
-    $("compare").style.height = `${width * ratio}px`;
+    const result = photo.results[this.sample];
+    this.zoom.picture = result ? { width: result.width, height: result.height } : { width: photo.width, height: photo.height };
+    this.zoom.place = { width: box.width, height: box.height };
+    this.zoom.hold();
     if (!$("grid").hidden) this.drawGrid(!$("legend").hidden);
-    this.drawLoupe();
+    this.lay();
+  }
+
+  // Puts the pictures where `zoom` says.
+  lay() {
+    const { frame, image, offset, isFitted, isLarger, factor, least, ratio } = this.zoom;
+    const compare = $("compare");
+    Object.assign(compare.style, { width: `${frame.width}px`, height: `${frame.height}px` });
+    compare.classList.toggle("zoomed", isLarger);
+    compare.classList.toggle("ready", !$("after").hidden);
+    for (const id of ["before", "after", "map"]) {
+      Object.assign($(id).style, {
+        width: `${image.width}px`, height: `${image.height}px`, transform: `translate(${offset.x}px, ${offset.y}px)`,
+      });
+    }
+    $("after").style.imageRendering = ratio >= 1.99 ? "pixelated" : "auto";
+    $("zoom-one").textContent = `${Math.round(ratio * 100)} %`;
+    $("zoom-one").setAttribute("aria-label", `${Math.round(ratio * 100)} %, show at 100 %`);
+    $("zoom-fit").disabled = isFitted;
+    $("zoom-out").disabled = factor <= least * 1.001;
   }
 
   move(cut) {
@@ -136,71 +149,106 @@ export class Viewer {
     $("mark-after").style.opacity = this.cut < 88 ? 1 : 0;
   }
 
-  drawLoupe() {
-    if ($("loupe").hidden) return;
-    const result = this.shown.results[this.sample];
-    const dense = window.devicePixelRatio || 1;
-    for (const [canvas, picture] of [[$("loupe-before"), $("before")], [$("loupe-after"), $("after")]]) {
-      const box = canvas.getBoundingClientRect();
-      if (!box.width || !picture.naturalWidth) continue;
-      canvas.width = Math.round(box.width * dense);
-      canvas.height = Math.round(box.height * dense);
-      // At 1:1 one pixel of the result is one of the screen's.
-      const wide = Math.min(canvas.width / this.zoom, result.width), high = Math.min(canvas.height / this.zoom, result.height);
-      const left = Math.min(Math.max(this.aim.x * result.width - wide / 2, 0), result.width - wide);
-      const top = Math.min(Math.max(this.aim.y * result.height - high / 2, 0), result.height - high);
-      const scale = picture.naturalWidth / result.width;
-      const pen = canvas.getContext("2d");
-      pen.imageSmoothingEnabled = picture === $("before") ? true : this.zoom === 1;
-      pen.imageSmoothingQuality = "high";
-      const [w, h] = [wide * this.zoom, high * this.zoom];
-      pen.drawImage(picture, left * scale, top * scale, wide * scale, high * scale, (canvas.width - w) / 2, (canvas.height - h) / 2, w, h);
-      Object.assign($("frame").style, {
-        left: `${(left / result.width) * 100}%`, top: `${(top / result.height) * 100}%`,
-        width: `${(wide / result.width) * 100}%`, height: `${(high / result.height) * 100}%`,
-      });
-    }
+  zoomed(change) {
+    change(this.zoom);
+    this.lay();
   }
 
   listen() {
     const compare = $("compare");
-    const follow = (event) => {
-      const box = compare.getBoundingClientRect();
-      const x = (event.clientX - box.left) / box.width, y = (event.clientY - box.top) / box.height;
-      if (this.zoom) {
-        this.aim = { x: Math.min(1, Math.max(0, x)), y: Math.min(1, Math.max(0, y)) };
-        this.drawLoupe();
-      } else {
-        this.move(x * 100);
-      }
-    };
-    compare.addEventListener("pointerdown", (event) => {
-      if (!this.shown?.results.length || event.button) return;
-      compare.setPointerCapture(event.pointerId);
-      this.held = true;
-      follow(event);
-    });
-    compare.addEventListener("pointermove", (event) => { if (this.held || (this.zoom && event.pointerType === "mouse")) follow(event); });
-    for (const end of ["pointerup", "pointercancel"]) compare.addEventListener(end, () => { this.held = false; });
-    compare.addEventListener("dragstart", (event) => event.preventDefault());
-    $("cut").addEventListener("input", () => this.move(Number($("cut").value)));
-    $("loupe").addEventListener("keydown", (event) => {
-      const step = event.shiftKey ? 0.1 : 0.02;
-      const way = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
-      if (!way) return;
-      event.preventDefault();
-      this.aim = { x: Math.min(1, Math.max(0, this.aim.x + way[0])), y: Math.min(1, Math.max(0, this.aim.y + way[1])) };
-      this.drawLoupe();
-    });
-    for (const id of ["before", "after"]) $(id).addEventListener("load", () => this.fit());
-    for (const input of document.querySelectorAll("input[name=loupe]")) {
-      input.addEventListener("change", () => { this.zoom = Number(input.value); this.draw(); });
+    for (const event of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) {
+      compare.addEventListener(event, (told) => this[event](told));
     }
+    compare.addEventListener("dragstart", (event) => event.preventDefault());
+    compare.addEventListener("dblclick", (event) => {
+      const { x, y } = this.within(event);
+      this.zoomed((zoom) => (zoom.isLarger ? zoom.reset() : zoom.to(Math.max(2, zoom.factor / zoom.ratio), x, y)));
+    });
+    compare.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      const { x, y } = this.within(event);
+      const amount = event.deltaMode ? event.deltaY * 16 : event.deltaY;
+      this.zoomed((zoom) => zoom.to(zoom.factor * Math.exp(-amount * (event.ctrlKey ? 0.01 : 0.002)), x, y));
+    }, { passive: false });
+    $("cut").addEventListener("input", () => this.move(Number($("cut").value)));
+    document.addEventListener("keydown", (event) => this.key(event));
+    for (const id of ["before", "after"]) $(id).addEventListener("load", () => this.fit());
+    const buttons = {
+      "zoom-in": (zoom) => zoom.to(zoom.factor * STEP), "zoom-out": (zoom) => zoom.to(zoom.factor / STEP),
+      "zoom-one": (zoom) => zoom.toRatio(1), "zoom-fit": (zoom) => zoom.reset(),
+    };
+    for (const [id, change] of Object.entries(buttons)) $(id).addEventListener("click", () => this.zoomed(change));
     for (const input of document.querySelectorAll("input[name=view]")) {
       input.addEventListener("change", () => { this.view = input.value; this.draw(); });
     }
     $("map-on").addEventListener("change", () => { this.map = $("map-on").checked; this.draw(); });
   }
+
+  within(event) {
+    const box = $("compare").getBoundingClientRect();
+    return { x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height, width: box.width };
+  }
+
+  pointerdown(event) {
+    if (event.button) return;
+    this.pointers.set(event.pointerId, event);
+    if (this.pointers.size === 1) {
+      const { x, width } = this.within(event);
+      const onBorder = Math.abs(x * width - (this.cut / 100) * width) < NEAR;
+      this.drag = !this.zoom.isLarger || (onBorder && this.shown.results.length) ? "border" : "picture";
+      // A finger may be about to scroll the page: then it does not move the border.
+      if (this.drag === "border" && event.pointerType !== "touch") this.pointermove(event);
+    }
+    if (event.pointerType === "mouse" || this.drag === "picture") $("compare").setPointerCapture(event.pointerId);
+  }
+
+  pointermove(event) {
+    const last = this.pointers.get(event.pointerId);
+    if (!last) return;
+    this.pointers.set(event.pointerId, event);
+    if (this.pointers.size === 2) {
+      const [one, two] = [...this.pointers.values()];
+      const other = one === event ? two : one;
+      const { x, y } = this.within({ clientX: (event.clientX + other.clientX) / 2, clientY: (event.clientY + other.clientY) / 2 });
+      const span = (a) => Math.hypot(a.clientX - other.clientX, a.clientY - other.clientY) || 1;
+      this.zoomed((zoom) => {
+        zoom.to((zoom.factor * span(event)) / span(last), x, y);
+        zoom.by((event.clientX - last.clientX) / 2, (event.clientY - last.clientY) / 2);
+      });
+    } else if (this.drag === "picture") {
+      this.zoomed((zoom) => zoom.by(event.clientX - last.clientX, event.clientY - last.clientY));
+    } else if (this.shown.results.length) {
+      this.move(this.within(event).x * 100);
+    }
+  }
+
+  pointerup(event) { this.pointers.delete(event.pointerId); }
+  pointercancel(event) { this.pointers.delete(event.pointerId); }
+
+  // 1, 0, + and -, and the arrows: the picture where it is enlarged, else the border.
+  key(event) {
+    const at = event.target;
+    const typing = at.closest?.("input:not(#cut), select, textarea, dialog, [role=radiogroup]");
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || $("compare").hidden || $("viewer").hidden) return;
+    const keys = {
+      1: (zoom) => zoom.toRatio(1), 0: (zoom) => zoom.reset(), "+": (zoom) => zoom.to(zoom.factor * STEP),
+      "=": (zoom) => zoom.to(zoom.factor * STEP), "-": (zoom) => zoom.to(zoom.factor / STEP),
+    };
+    const far = event.shiftKey ? 240 : 60;
+    const ways = { ArrowLeft: [far, 0], ArrowRight: [-far, 0], ArrowUp: [0, far], ArrowDown: [0, -far] };
+    if (keys[event.key]) this.zoomed(keys[event.key]);
+    else if (ways[event.key] && this.zoom.isLarger && !at.closest?.("summary, #strip, code")) this.zoomed((zoom) => zoom.by(...ways[event.key]));
+    else return;
+    event.preventDefault();
+  }
+}
+
+function facts(photo, result) {
+  const size = photo.width ? `${photo.width} × ${photo.height}` : "";
+  const told = [result ? `${size} → ${result.width} × ${result.height}` : size];
+  if (result && photo.consistency) told.push(`shrinks back to the photo within ${photo.consistency.largest} of 255 levels`);
+  if (result && photo.stability) told.push(steadiness(photo.stability.mean).replace(/\.$/, "").toLowerCase());
+  return [...told, photo.note].filter(Boolean).join(" · ");
 }
 
 function setSource(image, address, words) {
