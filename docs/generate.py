@@ -9,7 +9,7 @@ import runpy
 from pathlib import Path
 
 from ccsr.cli.main import COMMANDS, commands_of, help_text
-from ccsr.options import Option, UpscaleOptions, options_of
+from ccsr.options import GROUPS, Option, UpscaleOptions, options_of
 
 HERE = Path(__file__).parent
 WIDTH = 100
@@ -17,10 +17,15 @@ WIDTH = 100
 
 
 def cli_page() -> str:
-    """`cli.md`: what every command prints after `--help`."""
+    """`cli.md`: what every command prints after `--help-all`."""
     # argparse asks the environment, and keeps two columns free.
     os.environ["COLUMNS"] = str(WIDTH + 2)
-    lines = ["# Command line", "", "Made by `docs/generate.py` from the programs' own help.", ""]
+    lines = [
+        "# Command line",
+        "",
+        "Made by `docs/generate.py` from the programs' own help: what `--help-all` prints. After",
+    ]
+    lines += ["`ccsr upscale`, `--help` alone shows the options that most people need.", ""]
     lines += ["```text", help_text(), "```", ""]
     for module in COMMANDS:
         for name, command in commands_of(module).items():
@@ -36,17 +41,21 @@ def options_page() -> str:
         "Made by `docs/generate.py` from the one list of options. The same names serve everywhere: keywords of a",
         "pipeline's call, form fields of [the HTTP API](web.md) and, with `-` for `_`, flags of",
         "[the command line](cli.md). A few, such as `device`, are not offered over HTTP.",
+        "",
+        "Who needs it: `ccsr upscale --help` shows what `everyone` and `many` need, `--help-all` the rest too. The web",
+        "page shows at once what `everyone` needs. `experts` know the method.",
     ]
-    groups: dict[str, list[Option]] = {}
+    groups: dict[str, list[Option]] = {group: [] for group in GROUPS}
     for option in options_of(UpscaleOptions):
         if not option.hidden:
-            groups.setdefault(option.group, []).append(option)
+            groups[option.group].append(option)
     for group, options in groups.items():
-        lines += ["", f"## {group.capitalize()}", "", "| option | default | what |", "|---|---|---|"]
+        lines += ["", f"## {GROUPS[group].capitalize()}", ""]
+        lines += ["| option | default | what | who needs it |", "|---|---|---|---|"]
         for option in options:
             choices = f": {', '.join(f'`{c}`' for c in option.choices)}" if option.choices else ""
             default = "" if option.default is None else f"`{option.default}`"
-            lines.append(f"| `{option.name}` | {default} | {option.help}{choices} |")
+            lines.append(f"| `{option.name}` | {default} | {option.help}{choices} | {option.audience} |")
     return "\n".join([*lines, ""])
 
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from ccsr.errors import OptionError
-from ccsr.options import DtypeName, UpscaleOptions, options_of
+from ccsr.options import GROUPS, Audience, DtypeName, UpscaleOptions, options_of
 from ccsr.plan import BYTES
 from ccsr.weights.tensors import DTYPES
 
@@ -97,3 +97,15 @@ def test_a_given_0_is_not_the_default() -> None:
         _ = given({"T": 45, "t_min": 0, "compat": "v1"}).trajectory
     with pytest.raises(OptionError, match="t_max=0 and"):
         _ = given({"T": 45, "t_max": 0, "compat": "v1"}).trajectory
+
+
+def test_groups_and_who_needs_an_option_are_data() -> None:
+    listed = options_of(UpscaleOptions)
+    assert {o.group for o in listed} == set(GROUPS)
+    assert {o.audience for o in listed} == set(get_args(Audience))
+    at_once = {o.name for o in listed if o.front}
+    assert at_once == {"scale", "steps", "samples", "format"}
+    assert at_once < {o.name for o in listed if o.in_short_help}
+    for option in listed:
+        assert sum([option.in_short_help, option.audience == "some", option.expert, option.hidden]) == 1
+    assert {"T", "tile", "compat"} <= {o.name for o in listed if o.expert}

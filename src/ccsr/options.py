@@ -31,6 +31,20 @@ PAPER = ("T", "t_max", "t_min")
 EXCLUSIVE = (*combinations(SIZES, 2), *(("steps", name) for name in PAPER))
 """Pairs of options of which at most one may be given."""
 
+GROUPS = {
+    "size": "size of the result",
+    "result": "what the result is like",
+    "files": "file of the result",
+    "model": "model",
+    "method": "method",
+    "memory": "tiles, which save memory",
+    "machine": "machine",
+}
+"""The groups of an upscaling's options with their headings, in the order in which people meet them."""
+Audience = Literal["everyone", "many", "some", "experts", "comparisons"]
+"""Who needs an option: `everyone`, so that a page shows it at once; `many`, so that the short help has it too; `some`;
+`experts`, who know the method; or nobody but `comparisons` with recorded values, so that nothing shows it."""
+
 _ELSEWHERE = {
     "num_images_per_prompt": "here it is samples",
     "num_inference_steps": "here it is steps, 1 to 4, or T of the paper",
@@ -67,13 +81,9 @@ class Option:
     """What the value counts or names, as help texts show it: `PX`, `FOLDER`."""
     interfaces: tuple[str, ...] = ALL_INTERFACES
     affects_bytes: bool = True
-    hidden: bool = False
+    audience: Audience = "many"
     label: str | None = None
     """Plain words for a control; the name where there are none."""
-    front: bool = False
-    """Whether a page shows it at once, and not only when asked for more."""
-    expert: bool = False
-    """Whether it is of use only to who knows the method: a page keeps it apart."""
     suggestions: tuple[Any, ...] = ()
     """Values that a page offers first."""
     ends: tuple[str, str] | None = None
@@ -83,6 +93,26 @@ class Option:
     def flag(self) -> str:
         """Spelling on the command line."""
         return "--" + self.name.replace("_", "-")
+
+    @property
+    def front(self) -> bool:
+        """Whether a page shows it at once, and not only when asked for more."""
+        return self.audience == "everyone"
+
+    @property
+    def in_short_help(self) -> bool:
+        """Whether it is among those that a photographer needs."""
+        return self.audience in ("everyone", "many")
+
+    @property
+    def expert(self) -> bool:
+        """Whether it is of use only to who knows the method: a page keeps it apart."""
+        return self.audience == "experts"
+
+    @property
+    def hidden(self) -> bool:
+        """Whether it is accepted and shown nowhere."""
+        return self.audience == "comparisons"
 
     def parse(self, value: Any) -> Any:
         """A value from any interface as the option's type, inside its range.
@@ -141,10 +171,10 @@ class UpscaleOptions:
 
     model: str = _option(
         "nano",
-        "which weights: a name, a folder, or a hub id",
+        "the model: a name, folder or hub id",
         "model",
         short="-m",
-        unit="NAME|FOLDER|HUB-ID",
+        unit="MODEL",
         affects_bytes=False,  # a job's hash holds the weights' own hash, wherever they lie
         label="Model",
     )
@@ -156,21 +186,22 @@ class UpscaleOptions:
         unit="PLACES",
         interfaces=LOCAL_INTERFACES,
         affects_bytes=False,
+        audience="some",
     )
     scale: Fraction = _option(
         Fraction(4),
-        "ratio of output to input side, fractions allowed",
+        "times as wide and high, such as 2 or 5/3",
         "size",
         minimum=1,
         maximum=8,
         short="-s",
         label="Size",
-        front=True,
+        audience="everyone",
         suggestions=(2, 3, 4, 8),
     )
     width: int | None = _option(
         None,
-        "output width in pixels instead of a scale (aspect kept)",
+        "width in pixels, instead of --scale",
         "size",
         minimum=1,
         unit="PX",
@@ -178,7 +209,7 @@ class UpscaleOptions:
     )
     height: int | None = _option(
         None,
-        "output height in pixels instead of a scale (aspect kept)",
+        "height in pixels, instead of --scale",
         "size",
         minimum=1,
         unit="PX",
@@ -186,7 +217,7 @@ class UpscaleOptions:
     )
     megapixels: float | None = _option(
         None,
-        "output size in megapixels instead of a scale (aspect kept)",
+        "size in megapixels, instead of --scale",
         "size",
         minimum=1e-6,
         maximum=4290,
@@ -194,8 +225,7 @@ class UpscaleOptions:
     )
     print: str | None = _option(
         None,
-        "size on paper instead of a scale, such as 40x30cm (also mm, in): as large as fits on it, with the paper turned"
-        " as the picture stands",
+        "size on paper, instead of --scale, such as 40x30cm: as large as fits on it, turned as the photo stands",
         "size",
         pattern=r"(?=[0-9.]*[1-9])[0-9]{1,5}(\.[0-9]{1,4})? ?x ?(?=[0-9.]*[1-9])[0-9]{1,5}(\.[0-9]{1,4})? ?(cm|mm|in)",
         example="40x30cm",
@@ -204,7 +234,7 @@ class UpscaleOptions:
     )
     dpi: float | None = _option(
         None,
-        "dots per inch: what --print counts with (default there: 300), and what the result's file says",
+        "dots per inch of the print (default: 300), which the file then says too",
         "size",
         minimum=1,
         maximum=10000,
@@ -212,7 +242,7 @@ class UpscaleOptions:
     )
     blend: float = _option(
         1.0,
-        "share of the result; the rest is the enlarged input: a brake on invented detail",
+        "strength of restoring, 0 to 1: less invents less, at 0 the photo is only enlarged",
         "result",
         minimum=0,
         maximum=1,
@@ -221,8 +251,7 @@ class UpscaleOptions:
     )
     consistency: float = _option(
         0.0,
-        "how strictly the result must shrink back to the photo: at 1 within 2 levels of 255, with the photo's noise"
-        " back in it, so not for noisy photos",
+        "how exactly the result, made small again, must be the photo, 0 to 1; brings its noise back",
         "result",
         minimum=0,
         maximum=1,
@@ -231,7 +260,7 @@ class UpscaleOptions:
     )
     mask: str | None = _option(
         None,
-        "a picture of any size that is laid over each photo: where it is black the enlarged input stays, grey mixes",
+        "a picture of any size: where it is black the photo is only enlarged; grey mixes",
         "result",
         interfaces=("cli",),  # Python, the server and the nodes take the mask itself
         unit="FILE",
@@ -239,24 +268,30 @@ class UpscaleOptions:
     )
     steps: int = _option(
         1,
-        "evaluations of the network: 1 is the most faithful and fastest, up to 4 adds detail; 1 to 999 with"
-        " --sampling uniform",
-        "method",
+        "1 is truest and fastest, 4 most detailed",
+        "result",
         minimum=1,
         maximum=999,
         label="Detail",
-        front=True,
+        audience="everyone",
         suggestions=(1, 2, 3, 4),
         ends=("faithful", "detailed"),
     )
-    T: int | None = _option(None, "grid of the paper; excludes --steps", "method", minimum=1, maximum=1000, expert=True)
+    T: int | None = _option(
+        None,
+        "grid of the paper; excludes --steps",
+        "method",
+        minimum=1,
+        maximum=1000,
+        audience="experts",
+    )
     t_max: Fraction | None = _option(
         None,
         "where the chain goes on after its first estimate, as a share of T (default 2/3)",
         "method",
         minimum=0,
         maximum=1,
-        expert=True,
+        audience="experts",
     )
     t_min: Fraction | None = _option(
         None,
@@ -264,25 +299,33 @@ class UpscaleOptions:
         "method",
         minimum=0,
         maximum=1,
-        expert=True,
+        audience="experts",
     )
     sampling: str = _option(
         "nuts",
-        "non-uniform timesteps of the paper, or evenly spaced ones (its ablation V1)",
+        "non-uniform timesteps of the paper, or evenly spaced ones (its ablation V1), of which --steps may be 1 to 999",
         "method",
         choices=("nuts", "uniform"),
         label="Sampling",
-        expert=True,
+        audience="experts",
     )
-    seed: int = _option(0, "the same seed gives the same bytes", "method", minimum=0, maximum=2**63 - 1, label="Seed")
+    seed: int = _option(
+        0,
+        "the same seed gives the same bytes",
+        "method",
+        minimum=0,
+        maximum=2**63 - 1,
+        label="Seed",
+        audience="some",
+    )
     samples: int = _option(
         1,
-        "number of results per picture, each with noise of its own",
+        "different results of each photo",
         "result",
         minimum=1,
         affects_bytes=False,
         label="Results per photo",
-        front=True,
+        audience="everyone",
         suggestions=(1, 2, 4, 8),
     )
     stability_map: bool = _option(
@@ -291,6 +334,7 @@ class UpscaleOptions:
         "result",
         interfaces=("cli",),  # Python and the server give the map of several samples unasked
         affects_bytes=False,
+        audience="some",
     )
     color_fix: str | None = _option(
         None,
@@ -298,10 +342,21 @@ class UpscaleOptions:
         "result",
         choices=COLOR_FIXES,
         label="Colours follow the input by",
+        audience="some",
     )
-    prompt: str | None = _option(None, "text for models with a text encoder", "method", label="Describe the photo")
+    prompt: str | None = _option(
+        None,
+        "text for models with a text encoder",
+        "method",
+        label="Describe the photo",
+        audience="some",
+    )
     negative_prompt: str | None = _option(
-        None, "text to stay away from, with --guidance above 1", "method", label="Stay away from"
+        None,
+        "text to stay away from, with --guidance above 1",
+        "method",
+        label="Stay away from",
+        audience="some",
     )
     guidance: float = _option(
         1.0,
@@ -310,7 +365,7 @@ class UpscaleOptions:
         minimum=1,
         maximum=30,
         label="Guidance",
-        expert=True,
+        audience="experts",
     )
     tile: int | str = _option(
         "auto",
@@ -320,7 +375,7 @@ class UpscaleOptions:
         words=("auto", "none"),
         minimum=64,
         label="Tile of the denoiser",
-        expert=True,
+        audience="experts",
     )
     vae_tile: int | str = _option(
         "auto",
@@ -330,7 +385,7 @@ class UpscaleOptions:
         words=("auto", "none"),
         minimum=64,
         label="Tile of the decoder",
-        expert=True,
+        audience="experts",
     )
     overlap: float | str = _option(
         "auto",
@@ -340,16 +395,22 @@ class UpscaleOptions:
         minimum=0,
         maximum=0.9,
         label="Overlap of tiles",
-        expert=True,
+        audience="experts",
     )
-    device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps", "machine", interfaces=LOCAL_INTERFACES)
+    device: str = _option(
+        "auto",
+        "auto, cpu, cuda, cuda:N or mps",
+        "machine",
+        interfaces=LOCAL_INTERFACES,
+        audience="some",
+    )
     dtype: str = _option(
         "auto",
         "number format of the networks",
         "machine",
         choices=("auto", *typing.get_args(DtypeName)),
         label="Number format",
-        expert=True,
+        audience="experts",
     )
     engine: str = _option(
         "torch",
@@ -357,6 +418,7 @@ class UpscaleOptions:
         "machine",
         choices=("torch", "openvino"),
         interfaces=LOCAL_INTERFACES,
+        audience="some",
     )
     threads: int | None = _option(
         None,
@@ -366,6 +428,7 @@ class UpscaleOptions:
         minimum=1,
         maximum=1024,
         interfaces=LOCAL_INTERFACES,
+        audience="some",
     )
     batch_size: int = _option(
         1,
@@ -375,6 +438,7 @@ class UpscaleOptions:
         minimum=1,
         maximum=256,
         interfaces=LOCAL_INTERFACES,
+        audience="some",
     )
     cluster: str | None = _option(
         None,
@@ -383,6 +447,7 @@ class UpscaleOptions:
         unit="ADDRESS|local",
         interfaces=("cli",),
         affects_bytes=False,
+        audience="some",
     )
     compat: str = _option(
         "none",
@@ -390,7 +455,7 @@ class UpscaleOptions:
         "method",
         choices=("none", "v2", "v1"),
         label="Behave as a published program",
-        expert=True,
+        audience="experts",
     )
     min_scale: float | None = _option(
         None,
@@ -399,35 +464,51 @@ class UpscaleOptions:
         "size",
         minimum=1,
         maximum=8,
-        expert=True,
+        audience="experts",
     )
     start_point: str = _option(
-        "lq", "start from the noised input or from pure noise", "method", choices=("lq", "noise"), hidden=True
+        "lq",
+        "start from the noised input or from pure noise",
+        "method",
+        choices=("lq", "noise"),
+        audience="comparisons",
     )
-    start_index: int = _option(999, "index of the first evaluation", "method", minimum=1, maximum=999, hidden=True)
+    start_index: int = _option(
+        999,
+        "index of the first evaluation",
+        "method",
+        minimum=1,
+        maximum=999,
+        audience="comparisons",
+    )
     min_size: int | None = _option(
         None,
         "shortest output side that is processed (default: as the model folder says)",
         "size",
         minimum=8,
         maximum=2048,
-        hidden=True,
+        audience="comparisons",
     )
     intermediates: bool = _option(
-        False, "also write the decoded estimate of each step", "result", interfaces=LOCAL_INTERFACES
+        False,
+        "also write the decoded estimate of each step",
+        "result",
+        interfaces=LOCAL_INTERFACES,
+        audience="some",
     )
     format: str | None = _option(
         None,
-        "file format of results (default: as the input)",
+        "kind of file (default: as the photo)",
         "files",
         choices=("png", "jpeg", "webp", "tiff", "avif"),
+        unit="KIND",
         interfaces=("cli", "http"),
         label="Save as",
-        front=True,
+        audience="everyone",
     )
     quality: int = _option(
         95,
-        "quality of lossy formats",
+        "quality of JPEG, WebP and AVIF files",
         "files",
         minimum=1,
         maximum=100,
@@ -441,6 +522,7 @@ class UpscaleOptions:
         choices=("auto", "8", "16"),
         interfaces=("cli", "http"),
         label="Bits per channel",
+        audience="some",
     )
     strip_metadata: bool = _option(
         False,
@@ -448,6 +530,7 @@ class UpscaleOptions:
         "files",
         interfaces=("cli", "http"),
         label="Leave out EXIF and colour profile",
+        audience="some",
     )
 
     @classmethod

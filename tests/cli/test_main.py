@@ -17,7 +17,8 @@ from ccsr.cli.main import COMMANDS, main
         ("--verson", "no option is called --verson (did you mean --version?)"),
         ("upscale --scal 4 a.png", "no option is called --scal (did you mean --scale?)"),
         ("upscale --colour-fix=adain a.png", "no option is called --colour-fix (did you mean --color-fix?)"),
-        ("upscale a.png --xyzzy", "no option is called --xyzzy (ccsr upscale --help lists what there is)"),
+        ("upscale a.png --xyzzy", "no option is called --xyzzy (ccsr upscale --help-all lists what there is)"),
+        ("serve --xyzzy", "no option is called --xyzzy (ccsr serve --help lists what there is)"),
         ("upscale a.png --scale", "--scale needs a value"),
         ("upscale a.png -s", "--scale needs a value"),
         ("upscale", "no input is given (for instance: ccsr upscale photo.jpg)"),
@@ -68,15 +69,6 @@ def test_version(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("ccsr 0")
 
 
-def test_help_shows_options_and_hides_published_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["upscale", "--help"]) == 0
-    out = capsys.readouterr().out
-    assert "-s, --scale F" in out
-    assert "--tile auto|none|PX" in out
-    for hidden in ("--tile_diffusion", "--start-point", "--min-size", "--num_inference_steps"):
-        assert hidden not in out
-
-
 def test_an_unexpected_failure_is_one_line_and_a_traceback_only_when_asked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +84,14 @@ def test_an_unexpected_failure_is_one_line_and_a_traceback_only_when_asked(
 
 @pytest.mark.parametrize(
     "line",
-    [["--help"], ["upscale", "--help"], ["models", "list"], ["completion", "bash"], ["upscale", "a.png", "-s", "9"]],
+    [
+        ["--help"],
+        ["upscale", "--help"],
+        ["evaluate", "--help-all"],
+        ["models", "list"],
+        ["completion", "bash"],
+        ["upscale", "a.png", "-s", "9"],
+    ],
 )
 def test_quick_answers_load_no_heavy_library(line: list[str]) -> None:
     code = (

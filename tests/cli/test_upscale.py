@@ -135,16 +135,19 @@ def test_estimates_leave_out_what_failed_and_know_of_work_side_by_side(
     (desk / "in" / "00.png").write_bytes((desk / "in" / "00.png").read_bytes()[:-40])
     words = ["upscale", "in", "-m", tiny, "--dtype", "fp32", "--device", "cpu"]
     assert main([*words, "--dry-run"]) == 0
-    assert capsys.readouterr().err.splitlines()[-1] == "12 results, about 12 s in all"
+    assert "in all: 12 pictures, 0.05 megapixels, about 12 s" in capsys.readouterr().err.splitlines()
     assert main([*words[:1], "in/01.png", *words[2:], "--dry-run"]) == 0
-    assert capsys.readouterr().err.splitlines()[-1] == "1 result, about 12 s in all"
+    assert "in all: 1 picture, 0.004 megapixels, about 12 s" in capsys.readouterr().err.splitlines()
     assert main([*words, "--threads", "1", "-q", "-o", "out"]) == 1
     for path in Path("out").glob("*.png"):
         path.unlink()
     assert main([*words, "--threads", "1", "-o", "out", "--dry-run"]) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert "try again: in/00.png could not be upscaled before" in lines
-    assert lines[-1] == "11 results, about 2 min in all"
+    assert (
+        "in/00.png: 16x16 to 64x64 (0.004 megapixels), about 12 s, could not be upscaled before, is tried again:"
+        " out/00.png"
+    ) in lines
+    assert "in all: 11 pictures, 0.05 megapixels, about 2 min; 1 to be tried again" in lines
 
 
 def test_bytes_are_the_same_alone_in_a_folder_in_any_order_and_again(desk: Path, tiny: str) -> None:
@@ -181,21 +184,6 @@ def test_an_existing_result_is_kept_until_overwrite(desk: Path, tiny: str, capsy
     assert Path("a_x4.png").read_bytes() == b"precious"
     assert upscale(tiny, "a.png", "--overwrite") == 0
     assert Image.open("a_x4.png").size == (48, 32)
-
-
-def test_dry_run_plans_and_writes_nothing(desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
-    write_picture(desk / "a.png", 300, 200)
-    Path("b.txt").write_text("x")
-    assert upscale(tiny, "a.png", "b.txt", "-o", "out", "--dry-run", "--tile", "512") == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("plan: a.png -> out/a.png: 300x200 to 1200x800, tile 512, VAE tile ")
-    assert lines[0].endswith(" on cpu, fp32, 1 threads")
-    assert lines[1].startswith("error: b.txt: not a picture")
-    assert lines[2].startswith("1 result, about ")
-    assert sorted(p.name for p in desk.iterdir()) == ["a.png", "b.txt"]
-    assert upscale(tiny, "a.png", "--dry-run", "--json") == 0
-    (line,) = json_lines(capsys.readouterr().out)
-    assert (line["status"], line["width"], line["output"]) == ("planned", 1200, "a_x4.png")
 
 
 def test_intermediates_and_samples_of_one_picture(desk: Path, tiny: str) -> None:
@@ -250,7 +238,7 @@ def test_verbose_tells_the_machine_and_long_work_is_announced(
     assert upscale(tiny, "a.png", "-v") == 0
     lines = capsys.readouterr().err.splitlines()
     assert "note: tiny on cpu, fp32, 1 threads" in lines
-    assert any(line.startswith("note: 1 result, 0.0 megapixels: about ") for line in lines)
+    assert any(line.startswith("note: 1 picture, 0.002 megapixels: about ") for line in lines)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

@@ -79,6 +79,13 @@ def test_every_option_is_a_widget() -> None:
     assert inputs()["color_fix"][0] == [FROM_MODEL, "adain", "wavelet", "none"]
 
 
+def test_what_only_experts_need_is_folded_away() -> None:
+    advanced = {name for name, (_, settings) in inputs().items() if settings.get("advanced")}
+    assert advanced == {o.name for o in node_options() if o.audience == "experts"}
+    assert "T" in advanced
+    assert "scale" not in advanced
+
+
 def test_untouched_widgets_are_no_options() -> None:
     values = {name: settings["default"] for name, (_, settings) in inputs().items()}
     assert options_from(values) == {}

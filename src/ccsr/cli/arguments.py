@@ -9,23 +9,37 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from ccsr.errors import OptionError
-from ccsr.options import Option, options_of
+from ccsr.options import GROUPS, Option, options_of
 
 
 class _Formatter(argparse.HelpFormatter):
     """Help in one form under every version of Python: the generated documentation is compared with it."""
 
     def __init__(self, prog: str, **layout: Any) -> None:
-        super().__init__(prog, max_help_position=32, **layout)
+        super().__init__(prog, max_help_position=24, **layout)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings:
             return str(action.metavar or action.dest)
         flags = ", ".join(action.option_strings)
         return flags if action.nargs == 0 else f"{flags} {action.metavar}"
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Paragraphs are wrapped; examples, which begin with a space, stay as they are."""
+        fill = super()._fill_text
+        return "\n".join(line if line.startswith(" ") else fill(line, width, indent) for line in text.splitlines())
+
+
+class _ShowHelp(argparse.Action):
+    """Prints a parser's help, short or whole, and leaves."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> NoReturn:
+        asked = cast("Parser", parser)
+        print(asked.format_help() if self.const else asked.format_short_help(), end="")
+        raise SystemExit(0)
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,7 +52,11 @@ class Parser(argparse.ArgumentParser):
         )  # fmt: skip
         self.values: dict[str, tuple[str, ...]] = {}
         """What may follow a flag, or stand for a word, for shell completion."""
-        self.add_argument("-h", "--help", action="help", help="show this help and exit")
+        self._positionals.title = "arguments"
+        self._left_out: set[str] = set()
+        """Names of what the short help does not show."""
+        self.add_argument("-h", "--help", action=_ShowHelp, nargs=0, const=False, help="show this help")
+        self._help_all = self.add_argument("--help-all", action=_ShowHelp, nargs=0, const=True, help=argparse.SUPPRESS)
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse found wrong."""
@@ -62,7 +80,7 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("-"):
                 flag = word.partition("=")[0]
                 close = get_close_matches(flag, self.visible_flags(), 1)
-                hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists what there is"
+                hint = f"did you mean {close[0]}?" if close else self._hint()
                 if "." in flag:
                     hint = f"a file of that name is ./{flag}"
                 raise OptionError(f"no option is called {flag}", hint=hint)
@@ -73,8 +91,11 @@ class Parser(argparse.ArgumentParser):
                 setattr(known, action.dest, [*getattr(known, action.dest), *rest])
                 rest = []
         if rest:
-            raise OptionError(f"{rest[0]} is one argument too many", hint=f"{self.prog} --help lists what there is")
+            raise OptionError(f"{rest[0]} is one argument too many", hint=self._hint())
         return known
+
+    def _hint(self) -> str:
+        return f"{self.prog} {'--help-all' if self._left_out else '--help'} lists what there is"
 
     def visible_actions(self) -> list[argparse.Action]:
         """The options and words that help shows."""
@@ -88,12 +109,32 @@ class Parser(argparse.ArgumentParser):
         """What may follow one of this parser's flags, or stand for one of its words; empty if that is not known."""
         return self.values.get((action.option_strings or [action.dest])[-1], ())
 
-    def add_options(self, owner: type) -> None:
-        """Flags of the options that a dataclass offers on the command line, grouped as they are there."""
+    def leave_out(self, names: Iterable[str], instead: str) -> None:
+        """Have the short help without these; its line for `--help-all` says `instead` what stands there."""
+        self._left_out |= set(names)
+        self._help_all.help = instead
+
+    def format_short_help(self) -> str:
+        """The help without what was left out of it; `format_help` gives all."""
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, [], [])
+        formatter.add_text(self.description)
+        for group in self._action_groups:
+            formatter.start_section(group.title)
+            formatter.add_arguments([a for a in group._group_actions if a.dest not in self._left_out])
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
+
+    def add_options(self, owner: type, unshown: Sequence[str] = ()) -> None:
+        """Flags of the options that a dataclass offers on the command line, by group; `unshown` are accepted without a
+        word about them."""
+        offered = options_of(owner, "cli")
+        order = [*GROUPS, *(o.group for o in offered)]
         groups: dict[str, Any] = {}
-        for option in options_of(owner, "cli"):
+        for option in sorted(offered, key=lambda o: order.index(o.group)):
             if option.group not in groups:
-                groups[option.group] = self.add_argument_group(option.group)
+                groups[option.group] = self.add_argument_group(GROUPS.get(option.group, option.group))
             spellings = (option.short, option.flag) if option.short else (option.flag,)
             settings: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS}
             if option.kind is bool:
@@ -101,7 +142,8 @@ class Parser(argparse.ArgumentParser):
             else:
                 settings["metavar"] = _metavar(option)
                 self.values[option.flag] = (*option.words, *map(str, option.choices or ()))
-            settings["help"] = argparse.SUPPRESS if option.hidden else _help(option)
+            is_shown = not option.hidden and option.name not in unshown
+            settings["help"] = _help(option) if is_shown else argparse.SUPPRESS
             groups[option.group].add_argument(*spellings, **settings)
 
 
@@ -128,17 +170,18 @@ def nearest(word: str, known: Iterable[str], kind: str) -> OptionError:
 
 
 def _metavar(option: Option) -> str:
-    kinds: dict[type, str] = {int: "N", str: "TEXT"}
-    if option.choices:
+    if option.choices and not option.unit:
         return "|".join(map(str, option.choices))
-    return "|".join((*option.words, option.unit or kinds.get(option.kind, "F")))
+    return "|".join((*option.words, option.unit or ("TEXT" if option.kind is str else "N")))
 
 
 def _help(option: Option) -> str:
     default = option.default
+    # What a value may be stands where it is named, unless that has a name of its own.
+    text = f"{', '.join(option.choices)}: {option.help}" if option.choices and option.unit else option.help
     # Defaults that are no value are told by the help text itself.
     shown = "" if default is None or option.kind is bool else f" (default: {_plain(default)})"
-    return (option.help + shown).replace("%", "%%")
+    return (text + shown).replace("%", "%%")
 
 
 def _plain(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from ccsr.cli import terminal
 from ccsr.cli.arguments import Command, Parser, given
 from ccsr.errors import OptionError
-from ccsr.options import UpscaleOptions
+from ccsr.options import UpscaleOptions, options_of
 
 
 def parser() -> Parser:
@@ -31,6 +31,7 @@ def parser() -> Parser:
     )
     made.add_argument("--json", action="store_true", help="one object instead of a table")
     made.add_options(UpscaleOptions)
+    made.leave_out((o.name for o in options_of(UpscaleOptions)), "show the options of ccsr upscale too")
     return made
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ccsr.cli import terminal
 from ccsr.cli.arguments import Command, Parser, given
 from ccsr.errors import CCSRError, OptionError
-from ccsr.options import UpscaleOptions
+from ccsr.options import UpscaleOptions, options_of
 
 if TYPE_CHECKING:
     from ccsr.evaluate import Evaluation
@@ -24,13 +24,13 @@ def parser() -> Parser:
     made = Parser(
         "ccsr evaluate",
         "SR... --gt FOLDER [options]",
-        "Metrics of result folders against ground truth, with their spread over runs (G-STD) and that of the pixels"
-        " (L-STD). Several folders, or the sampleNN/ in one, are runs of one method.",
+        "Score folders of results against the true pictures. Several folders, or the sampleNN/ in one, are runs of one"
+        " method: how much they differ is told too, as the spread of each score (G-STD) and of the pixels (L-STD).",
         "With --run MODEL the folder given is the low-quality one, or a test set with test_LR/ and test_HR/; the"
         " options of ccsr upscale then say how it is upscaled: ccsr evaluate --run nano realsr/ --samples 10 --steps 2",
     )
     made.add_argument("folders", nargs="*", metavar="SR", help="a folder of results; with --run, of inputs")
-    made.add_argument("--gt", metavar="FOLDER", help="the ground truth, paired by name")
+    made.add_argument("--gt", metavar="FOLDER", help="the true pictures (ground truth), with the same names")
     made.add_argument("--lq", metavar="FOLDER", help="the inputs, for the metric consistency, which needs no --gt")
     made.add_argument("--run", metavar="MODEL", help="upscale with this model, then score")
     made.add_argument("-o", "--output", metavar="FOLDER", help="keep the results of --run here; it goes on if stopped")
@@ -54,6 +54,7 @@ def parser() -> Parser:
     }.items():
         made.add_argument(*flags, action="store_true", help=text)
     made.add_options(UpscaleOptions)
+    made.leave_out((o.name for o in options_of(UpscaleOptions)), "show the options of ccsr upscale too, for --run")
     return made
 
 

@@ -6,8 +6,9 @@ import os
 import shlex
 import signal
 import sys
+import textwrap
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ccsr import program
 from ccsr.cli import terminal
@@ -15,22 +16,32 @@ from ccsr.cli.arguments import Command, nearest
 from ccsr.errors import CCSRError, OptionError
 from ccsr.version import __version__
 
-COMMANDS = {
-    "upscale": "enlarge and restore a picture, several, or folders",
-    "samples": "several results of one picture, and where they differ",
-    "evaluate": "metrics and stability of results, against ground truth",
-    "compare": "many methods on one test set: a table and a report",
-    "degrade": "make low-quality pictures of good ones, in pairs",
-    "train": "train a model, or a stage of one, on your pictures",
-    "data": "check that a test set or a training set is complete",
-    "serve": "the web page and the HTTP API",
-    "models": "list, inspect, verify and pack models",
-    "bench": "seconds of each phase and peak memory on this machine",
-    "verify": "replay recorded reference values through this installation",
-    "completion": "print a script that completes this command in a shell",
+_AREAS = {
+    "photos": {
+        "upscale": "enlarge and restore photos: files or whole folders",
+        "samples": "several results of a photo, and where they differ",
+        "serve": "the same in a browser: a web page, and an HTTP API",
+    },
+    "models": {
+        "models": "list, inspect, verify and pack models",
+        "train": "train a model, or a stage of one, on your pictures",
+        "degrade": "make low-quality pictures of good ones, to train on",
+        "data": "check that a test set or a training set is complete",
+    },
+    "measuring": {
+        "evaluate": "score results, by the true pictures or by their inputs",
+        "compare": "many methods on one test set: a table and a report",
+        "bench": "how long each part of the work takes here, and the memory",
+        "verify": "replay recorded reference values through this program",
+    },
+    "shell": {
+        "completion": "have the Tab key complete this program's options",
+    },
 }
+COMMANDS = {name: line for area in _AREAS.values() for name, line in area.items()}
 """The commands, each in its module of this package, with its line of help."""
 
+_HELP = ("-h", "--help", "--help-all")
 INTERRUPTED = 130
 EXIT_CODES = """\
 exit codes:
@@ -49,23 +60,24 @@ def commands_of(name: str) -> dict[str, Command]:
 
 def help_text() -> str:
     """What `ccsr --help` prints."""
-    lines = [f"  {name:<12}{line}" for name, line in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: ccsr COMMAND [options]",
-            "",
-            "Faithful enlarging and restoring of photographs. The shortest command: ccsr upscale photo.jpg",
-            "",
-            "commands:",
-            *lines,
-            "",
-            "options:",
-            "  -h, --help  show this help and exit; after a command, that command's",
-            "  --version   show the version and exit",
-            "",
-            EXIT_CODES,
-        ]
-    )
+    lines = ["usage: ccsr COMMAND [options]", "", "Enlarges and restores photos, faithfully. The shortest command:", ""]
+    lines += ["  ccsr upscale photo.jpg", ""]
+    for area, commands in _AREAS.items():
+        lines += [f"{area}:", *_rows(commands), ""]
+    options = {
+        "-h, --help": "show this help; after a command, that command's",
+        "--help-all": "after a command: all of its options",
+        "--version": "show the version",
+    }
+    return "\n".join([*lines, "options:", *_rows(options), "", EXIT_CODES])
+
+
+def _rows(rows: Mapping[str, str]) -> list[str]:
+    """Names, and beside each what it is, in lines of at most 78 columns."""
+    return [
+        textwrap.fill(text, 78, initial_indent=f"  {name:<12}", subsequent_indent=14 * " ")
+        for name, text in rows.items()
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,7 +119,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     first = words[0] if words else "--help"
-    if first in ("-h", "--help"):
+    if first in _HELP:
         print(help_text())
         return 0
     if "--version" in words:
@@ -124,10 +136,11 @@ def _dispatch(words: list[str]) -> int:
         return _run(commands[first], words[1:])
     second = words[1] if len(words) > 1 else "--help"
     names = [name.split()[1] for name in commands]
-    if second in ("-h", "--help"):
-        print(f"usage: ccsr {first} {'|'.join(names)}\n\n{COMMANDS[first]}\n\ncommands:")
-        for name, command in commands.items():
-            print(f"  {name.split()[1]:<12}{command.parser().description}")
+    if second in _HELP:
+        described = {name.split()[1]: command.parser().description or "" for name, command in commands.items()}
+        title = COMMANDS[first][0].upper() + COMMANDS[first][1:]
+        print("\n".join([f"usage: ccsr {first} {'|'.join(names)} ...", "", f"{title}.", "", "commands:",
+                         *_rows(described)]))  # fmt: skip
         return 0
     if second not in names:
         raise nearest(second, names, f"command of ccsr {first}")

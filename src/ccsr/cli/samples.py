@@ -8,13 +8,14 @@ from ccsr.cli.arguments import Command, Parser
 
 def parser() -> Parser:
     """The options of `ccsr upscale`, with ten samples unless told otherwise."""
-    made = upscale.parser(
+    made = upscale.make_parser(
         "ccsr samples",
-        "INPUT [-o FOLDER] [-n N] [options]",
-        "Several results of a picture, each with noise of its own, and a map of where they differ: short for"
+        "PHOTO... [-n N] [-o FOLDER] [options]",
+        "Several results of a photo, to choose from, and a map of where they differ: there the model guessed. Short for"
         " ccsr upscale --samples 10 --stability-map.",
+        unshown=("samples", "stability_map"),
     )
-    made.add_argument("-n", dest="samples", metavar="N", default="10", help="number of results (default: 10)")
+    made.add_argument("-n", dest="samples", metavar="N", default="10", help="how many results (default: 10)")
     return made
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ccsr.cli import published, terminal
+from ccsr.cli import dry_run, published, terminal
 from ccsr.cli.arguments import Command, Parser, given
 from ccsr.errors import OptionError
-from ccsr.options import UpscaleOptions
+from ccsr.options import UpscaleOptions, options_of
 
 if TYPE_CHECKING:
     from ccsr.jobs.runner import Event, Prepared, Task, UpscalerLike
@@ -20,33 +20,46 @@ LONG_WORK = 20.0
 """Seconds of estimated work from which the estimate is told before it begins."""
 
 
-def parser(
-    prog: str = "ccsr upscale",
-    usage: str = "INPUT... [-o OUT] [options]",
-    description: str = "Enlarge and restore pictures: files, and folders with all that is in them.",
-) -> Parser:
+def parser() -> Parser:
     """Flags of this command, then those of the option list, then the published programs'."""
+    return make_parser(
+        "ccsr upscale",
+        "PHOTO... [-o OUT] [options]",
+        "Enlarge and restore photos: files, or folders with all that is in them.\n"
+        "\n"
+        "  ccsr upscale photo.jpg                      four times as large: photo_x4.jpg\n"
+        "  ccsr upscale photo.jpg --print 40x30cm      as large as this paper needs\n"
+        "  ccsr upscale holiday/ -o large/ --scale 2   a folder, twice as large",
+    )
+
+
+def make_parser(prog: str, usage: str, description: str, unshown: Sequence[str] = ()) -> Parser:
+    """The parser of a command that upscales; `unshown` are options that its help does not tell of."""
     made = Parser(
         prog,
         usage,
         description,
-        "Results lie beside their inputs as NAME_x4.EXT, those of a folder in FOLDER_x4/ with its tree kept. What was"
-        " made is remembered: the same command again skips it, and a folder goes on where it was stopped. In a folder,"
-        " files that are no pictures are passed over.",
+        "Results lie beside their photos, those of a folder in FOLDER_x4. The same command again skips what it made"
+        " before, and goes on where it was stopped.",
     )
-    made.add_argument("inputs", nargs="*", metavar="INPUT", help="a picture, or a folder of them")
-    made.add_argument("-o", "--output", metavar="OUT", help="a file when there is one input file, else a folder")
+    made.add_argument("inputs", nargs="*", metavar="PHOTO", help="a picture, or a folder of them")
+    made.add_argument("-o", "--output", metavar="OUT", help="where to: a file for one photo, else a folder")
     switches = {
-        ("--overwrite",): "replace existing results",
-        ("--dry-run",): "print sizes, tiles, memory and estimated time, and stop",
+        ("--overwrite",): "replace results that are there",
+        ("--dry-run",): "only say what would be made and how long it takes",
         ("--json",): "one object per result on stdout, then a summary",
         ("-q", "--quiet"): "print failures only",
-        ("-v", "--verbose"): "print more, with tracebacks of unexpected failures",
+        ("-v", "--verbose"): "print more: how each photo is computed, and tracebacks of unexpected failures",
         ("--no-progress",): "lines instead of a progress bar",
     }
     for flags, text in switches.items():
         made.add_argument(*flags, action="store_true", help=text)
-    made.add_options(UpscaleOptions)
+    made.add_options(UpscaleOptions, unshown)
+    rarely = [option.name for option in options_of(UpscaleOptions, "cli") if not option.in_short_help]
+    made.leave_out(
+        ["inputs", "json", "quiet", "verbose", "no_progress", *rarely],
+        "show all options, by group",
+    )
     published.add_flags(made)
     return made
 
@@ -75,7 +88,11 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
     if not arguments.quiet:
         _tell_what_is_left_out(prepared)
     if arguments.dry_run:
-        return _show_plan(tasks, as_json=arguments.json)
+        if arguments.json:
+            dry_run.show_json(tasks)
+        else:
+            dry_run.show(tasks, options, verbose=arguments.verbose)
+        return 1 if any(task.error and not task.is_unread for task in tasks) else 0
     if arguments.verbose:
         device, dtype, threads = resolve_machine(options)
         terminal.say(f"note: {job.model.name} on {device}, {dtype}, {threads} threads")
@@ -116,23 +133,6 @@ def _print_json(line: dict[str, Any], file: TextIO | None = None) -> None:
     print(json.dumps(line), file=file, flush=True)
 
 
-def _estimate(tasks: "Sequence[Task]") -> float:
-    """Seconds for all that is due, about; small pictures are computed several at a time, if there are several."""
-    from ccsr.plan import estimated_seconds
-
-    each = [(estimated_seconds(task.due.plan), task.due.plan.lanes) for task in tasks if task.due]
-    return max(sum(seconds / lanes for seconds, lanes in each), *(seconds for seconds, _ in each), 0.0)
-
-
-def _expected(tasks: "Sequence[Task]") -> "list[Task]":
-    """What is due and will likely succeed."""
-    return [task for task in tasks if task.due and not task.has_failed]
-
-
-def _results(tasks: "Sequence[Task]") -> str:
-    return f"{len(tasks)} result{'s' * (len(tasks) != 1)}"
-
-
 def _tell_what_is_left_out(prepared: "Prepared") -> None:
     """One line for each kind of thing that a folder holds and that nothing, or something else, comes of."""
     from ccsr.jobs.runner import kinds_of
@@ -165,52 +165,9 @@ def _and_more(paths: "Sequence[Path]") -> str:
 
 
 def _tell_long_work(tasks: "Sequence[Task]") -> None:
-    expected = _expected(tasks)
-    if expected and (seconds := _estimate(expected)) > LONG_WORK:
-        megapixels = sum(task.megapixels for task in expected)
-        terminal.say(f"note: {_results(expected)}, {megapixels:.1f} megapixels: about {terminal.duration(seconds)}")
-
-
-def _show_plan(tasks: "Sequence[Task]", as_json: bool) -> int:
-    """Print what would be done; 1 if something could not be."""
-    from ccsr.plan import estimated_seconds
-
-    for task in tasks:
-        planned = task.planned
-        if as_json:
-            status = (
-                "unread" if task.is_unread else "failed" if task.error else "skipped" if task.is_done else "planned"
-            )
-            line: dict[str, Any] = {"input": str(task.source.path), "output": None, "status": status}
-            line["error"] = str(task.error) if task.error else None
-            if planned:
-                plan = planned.plan
-                line |= {"output": str(planned.output), "width": plan.output_width, "height": plan.output_height}
-                line |= {"tile": plan.tile, "vae_tile": plan.vae_tile, "memory_bytes": plan.memory_bytes}
-                line |= {"disk_bytes": plan.disk_bytes}
-                line |= {"device": plan.device, "dtype": plan.dtype, "threads": plan.threads}
-                line |= {"estimated_seconds": round(estimated_seconds(plan), 1) if task.due else 0.0}
-            _print_json(line)
-        elif task.error:
-            if not task.is_unread:
-                terminal.error(str(task.error))
-        elif task.is_done and planned:
-            terminal.say(f"skip: {planned.output} was made before")
-        elif task.has_failed and planned:
-            terminal.say(f"try again: {task.source.path} could not be upscaled before")
-        elif planned:
-            plan = planned.plan
-            terminal.say(
-                f"plan: {task.source.path} -> {planned.output}: {planned.header.width}x{planned.header.height} to"
-                f" {plan.output_width}x{plan.output_height}, tile {plan.tile or 'none'}, VAE tile"
-                f" {plan.vae_tile or 'none'}, {plan.memory_bytes / 1e9:.1f} GB"
-                f"{f' and {plan.disk_bytes / 1e9:.1f} GB of disk' if plan.disk_bytes else ''}, about"
-                f" {terminal.duration(estimated_seconds(plan))} on {plan.device}, {plan.dtype}, {plan.threads} threads"
-            )
-    expected = _expected(tasks)
-    if expected and not as_json:
-        terminal.say(f"{_results(expected)}, about {terminal.duration(_estimate(expected))} in all")
-    return 1 if any(task.error and not task.is_unread for task in tasks) else 0
+    expected = dry_run.expected(tasks)
+    if expected and (seconds := dry_run.total_seconds(expected)) > LONG_WORK:
+        terminal.say(f"note: {dry_run.amount(expected)}: about {terminal.duration(seconds)}")
 
 
 COMMANDS = {"upscale": Command(parser, run)}

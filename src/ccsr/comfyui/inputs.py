@@ -35,6 +35,8 @@ def options_from(values: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def _widget(option: Option) -> tuple[Any, dict[str, Any]]:
     settings: dict[str, Any] = {"default": _default(option), "tooltip": option.help}
+    if option.expert:
+        settings["advanced"] = True  # ComfyUI folds these away
     if option.choices:
         choices = [str(c) for c in option.choices]
         return ([FROM_MODEL, *choices] if option.default is None else choices), settings
