@@ -54,6 +54,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(pack_tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
 
 
+@pytest.fixture(scope="session")
+def tiny_compact(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """As `tiny`, of nano's own classes."""
+    from helpers import pack_tiny_compact
+
+    return str(pack_tiny_compact(tmp_path_factory.mktemp("models") / "tiny-compact"))
+
+
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that the test is in, so that short relative names show up in messages."""

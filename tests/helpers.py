@@ -56,6 +56,29 @@ def pack_tiny_model(folder: Path) -> Path:
     return folder
 
 
+def pack_tiny_compact(folder: Path) -> Path:
+    """A packed model of nano's own classes with random weights, which needs no diffusers."""
+    import torch
+
+    from ccsr.networks import NANO, make_network
+    from ccsr.weights import ModelFacts, pack_networks
+
+    sizes: dict[str, Any] = {
+        "unet": {**NANO["unet"], "block_out_channels": (8,), "layers": 1},
+        "controlnet": {**NANO["controlnet"], "block_out_channels": (8,), "layers": 1},
+        "vae": {**NANO["vae"], "block_out_channels": (8,), "decoder_layers": 1},
+    }
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        networks = {part: make_network(part, sizes) for part in sizes}
+        for network in networks.values():
+            for parameter in network.parameters():
+                parameter.add_(0.02 * torch.randn_like(parameter))
+        facts = ModelFacts("tiny-compact", "random numbers", "CC0-1.0", "adain", dtype="fp32")
+        pack_networks(folder, networks, NANO["scheduler"], {"positive": torch.zeros(1, 1, 1)}, facts)
+    return folder
+
+
 def write_picture(path: Path, width: int = 12, height: int = 8, seed: int = 0, **how: object) -> Path:
     """A smooth coloured picture with some noise; `how` goes to Pillow."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,10 @@ from PIL import Image
 from ccsr import CCSRPipeline
 
 
-@pytest.fixture
-def pipe(tiny: str) -> CCSRPipeline:
-    pipeline = CCSRPipeline.from_pretrained(tiny)
+@pytest.fixture(params=["tiny", "tiny_compact"])
+def pipe(request: pytest.FixtureRequest) -> CCSRPipeline:
+    """Of stock classes, and of nano's own."""
+    pipeline = CCSRPipeline.from_pretrained(request.getfixturevalue(request.param))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -22,12 +23,23 @@ def pipe(tiny: str) -> CCSRPipeline:
 LQ = torch.rand(1, 3, 8, 10, generator=torch.Generator().manual_seed(0))
 
 
-def test_it_is_a_diffusion_pipeline_of_stock_classes(pipe: CCSRPipeline) -> None:
+def test_it_is_a_diffusion_pipeline(pipe: CCSRPipeline) -> None:
     assert isinstance(pipe, DiffusionPipeline)
     assert set(pipe.components) == {"unet", "controlnet", "vae", "scheduler", "embeddings", "description"}
+    assert type(pipe.scheduler) is DDPMScheduler
+    assert pipe.device == torch.device("cpu")
+    assert pipe.dtype == torch.float32
+
+
+def test_its_parts_are_stock_classes(tiny: str, tmp_path: Path) -> None:
+    pipe = CCSRPipeline.from_pretrained(tiny)
     assert type(pipe.unet) is UNet2DConditionModel
     assert isinstance(pipe.controlnet, ControlNetModel)
-    assert type(pipe.scheduler) is DDPMScheduler
+    # The parts are folders that diffusers reads by itself.
+    pipe.save_pretrained(tmp_path / "model")
+    unet = UNet2DConditionModel.from_pretrained(tmp_path / "model", subfolder="unet")
+    for name, value in unet.state_dict().items():
+        assert torch.equal(value, pipe.unet.state_dict()[name])
 
 
 def test_round_trip(pipe: CCSRPipeline, tmp_path: Path) -> None:
@@ -36,10 +48,6 @@ def test_round_trip(pipe: CCSRPipeline, tmp_path: Path) -> None:
     again = CCSRPipeline.from_pretrained(tmp_path / "model")
     again.set_progress_bar_config(disable=True)
     np.testing.assert_array_equal(again(LQ, output_type="np", seed=3).images[0], before)
-    # The parts are folders that diffusers reads by itself.
-    unet = UNet2DConditionModel.from_pretrained(tmp_path / "model", subfolder="unet")
-    for name, value in unet.state_dict().items():
-        assert torch.equal(value, pipe.unet.state_dict()[name])
 
 
 def test_the_parts_of_one_pipeline_make_another(pipe: CCSRPipeline, tmp_path: Path) -> None:
@@ -98,6 +106,9 @@ def test_a_generator_repeats(pipe: CCSRPipeline) -> None:
     assert not np.array_equal(first, other)
 
 
-def test_to_a_number_format(tiny: str) -> None:
-    pipe = CCSRPipeline.from_pretrained(tiny, torch_dtype=torch.bfloat16)
+@pytest.mark.parametrize("model", ["tiny", "tiny_compact"])
+def test_to_a_number_format(model: str, request: pytest.FixtureRequest) -> None:
+    pipe = CCSRPipeline.from_pretrained(request.getfixturevalue(model), torch_dtype=torch.bfloat16)
     assert {network.dtype for network in (pipe.unet, pipe.controlnet, pipe.vae)} == {torch.bfloat16}
+    pipe.to(torch.float32)
+    assert {network.dtype for network in (pipe.unet, pipe.controlnet, pipe.vae)} == {torch.float32}

@@ -16,6 +16,7 @@ from ccsr.cli.main import main
 from ccsr.images import buffers
 from ccsr.jobs import runner
 from ccsr.options import UpscaleOptions
+from ccsr.pipeline import Upscaler
 from ccsr.plan import make_plan
 from ccsr.weights import describe
 from helpers import write_picture
@@ -131,15 +132,15 @@ def test_a_buffer_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_memory_that_runs_out_means_smaller_tiles_and_says_so(
     tmp_path: Path, tiny: str, pipe: CCSRPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, used = pipe._run, []
+    run, used = Upscaler._run, []
 
-    def scarce(batch, options, plan, *rest):  # type: ignore[no-untyped-def]
+    def scarce(self, batch, options, plan, *rest):  # type: ignore[no-untyped-def]
         if plan.tile is None or plan.tile > 80:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory")
         used.append(plan)
-        return run(batch, options, plan, *rest)
+        return run(self, batch, options, plan, *rest)
 
-    monkeypatch.setattr(pipe, "_run", scarce)
+    monkeypatch.setattr(Upscaler, "_run", scarce)
     monkeypatch.setattr("ccsr.plan._SMALLEST", 64)  # as for a picture of four times the side, and in seconds
     source = write_picture(tmp_path / "a.png", 75, 75)
     events: list[runner.Event] = []
@@ -151,7 +152,7 @@ def test_memory_that_runs_out_means_smaller_tiles_and_says_so(
     assert record.warnings == (
         "memory ran out, so it was computed in smaller tiles (64 and 64), which changes its bytes",
     )
-    monkeypatch.setattr(pipe, "_run", run)
+    monkeypatch.setattr(Upscaler, "_run", run)
     # Not a plan made anew for such tiles: it would take more of them in step, and they share their statistics.
     asked = pipe.upscale(images.load(source).rgb, options, used[-1]).sr
     assert np.abs(images.load(tmp_path / "b.png").rgb - asked).max() < 2 / 255

@@ -1,16 +1,20 @@
 """nano's networks: what they are before any training, and that a pixel depends on its surroundings alone."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from skimage import data
 from torch import Tensor
 
 from ccsr.data.pairs import Pair, enlarge
 from ccsr.errors import WeightsError
 from ccsr.networks import NANO, CompactAutoencoder, codec, denoise, make_network
+from ccsr.networks.compact import TimeEmbedding
 from ccsr.training.codec_start import read_compact, start_codec
 from ccsr.training.losses import to_ycbcr
 from helpers import write_ncnn
@@ -148,3 +152,35 @@ def test_a_real_trunk_computes_as_ncnn_does() -> None:
     ours = torch.nn.functional.pixel_shuffle(trunk, 4) + torch.nn.functional.interpolate(lq, scale_factor=4)
     ours = (ours.clamp(0, 1) * 255).round()[0].permute(1, 2, 0).numpy()
     assert np.abs(ours - theirs.astype(np.float32).clip(0, 255).round()).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@torch.no_grad()
+def test_timesteps_are_embedded_as_diffusers_does(dtype: torch.dtype) -> None:
+    ours = TimeEmbedding().to(dtype)
+    theirs = TimestepEmbedding(64, 64).to(dtype)
+    theirs.load_state_dict(ours.state_dict())
+    waves = Timesteps(64, flip_sin_to_cos=True, downscale_freq_shift=0)
+    steps = torch.arange(1000)
+    assert torch.equal(ours(steps), theirs(waves(steps).to(dtype)))
+
+
+@torch.no_grad()
+def test_a_posterior_is_that_of_diffusers_without_spread(vae: CompactAutoencoder) -> None:
+    ours = vae.encode(torch.randn(2, 48, 6, 5)).latent_dist
+    theirs = DiagonalGaussianDistribution(ours.parameters, deterministic=True)
+    for found, wanted in ((ours.mean, theirs.mean), (ours.mode(), theirs.mode()), (ours.sample(), theirs.sample())):
+        assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("part", ["unet", "controlnet", "vae"])
+def test_a_config_makes_the_same_network_again(part: str) -> None:
+    network = make_network(part, NANO)
+    config = json.loads(network.to_json_string())
+    assert config["_class_name"] == NANO[part]["_class_name"]
+    again = type(network).from_config(config)
+    assert {n: t.shape for n, t in again.state_dict().items()} == {n: t.shape for n, t in network.state_dict().items()}
+    assert json.loads(again.to_json_string()) == config
+    assert again.config.block_out_channels == [64]
+    with pytest.raises(AttributeError, match="there is no act_fn in this config"):
+        _ = again.config.act_fn

@@ -11,7 +11,8 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from ccsr import CCSRPipeline
-from ccsr.networks.fast import LeanResnetBlock, PhaseUpsample, PieceGroupNorm, accelerate, prepare
+from ccsr.networks.fast import PieceGroupNorm, accelerate, prepare
+from ccsr.networks.fast_blocks import LeanResnetBlock, PhaseUpsample
 
 STOCK = {LeanResnetBlock: ResnetBlock2D, PhaseUpsample: Upsample2D, PieceGroupNorm: nn.GroupNorm}
 

@@ -14,7 +14,7 @@ from ccsr.errors import OptionError
 from ccsr.options import UpscaleOptions, options_of
 
 if TYPE_CHECKING:
-    from ccsr.jobs.runner import Event, Prepared, Task, Upscaler
+    from ccsr.jobs.runner import Event, Prepared, Task, UpscalerLike
 
 LONG_WORK = 20.0
 """Seconds of estimated work from which the estimate is told before it begins."""
@@ -64,7 +64,7 @@ def make_parser(prog: str, usage: str, description: str, unshown: Sequence[str] 
     return made
 
 
-def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], Upscaler] | None" = None) -> int:
+def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], UpscalerLike] | None" = None) -> int:
     """Do it; `pipeline_of` makes the pipeline when there is something to compute."""
     request = published.translate(
         published.Request(arguments.inputs, arguments.output, given(arguments, UpscaleOptions)), arguments

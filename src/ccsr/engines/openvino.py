@@ -7,17 +7,19 @@ needs their group norms one by one (`ccsr.networks.tiled`), so it is left to the
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from ccsr import atomic
 from ccsr.errors import MissingExtraError
 from ccsr.log import get_logger
-from ccsr.networks import LatentControlNet, denoise
+from ccsr.networks import denoise
 from ccsr.weights.registry import writable_cache_folder
+
+if TYPE_CHECKING:
+    from ccsr.networks.kinds import ControlNet, UNet
 
 log = get_logger(__name__)
 _PRECISION = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
@@ -26,7 +28,13 @@ _PRECISION = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"
 class OpenVINODenoiser:
     """Both networks compiled for this CPU; called as `networks.denoise` without the networks."""
 
-    def __init__(self, unet: UNet2DConditionModel, controlnet: LatentControlNet, sha256: str, threads: int) -> None:
+    def __init__(
+        self,
+        unet: "UNet",
+        controlnet: "ControlNet",
+        sha256: str,
+        threads: int,
+    ) -> None:
         """`sha256` names the weights, and so the kept graph; the networks' dtype is the arithmetic's.
 
         Raises:
@@ -65,7 +73,7 @@ def graph_file(sha256: str, version: str) -> Path:
 
 
 class _Both(nn.Module):
-    def __init__(self, unet: UNet2DConditionModel, controlnet: LatentControlNet) -> None:
+    def __init__(self, unet: "UNet", controlnet: "ControlNet") -> None:
         super().__init__()
         self.unet, self.controlnet = unet, controlnet
 
@@ -73,7 +81,12 @@ class _Both(nn.Module):
         return denoise(self.unet, self.controlnet, z_t, t, z_lq, prompt)
 
 
-def _convert(openvino: Any, unet: UNet2DConditionModel, controlnet: LatentControlNet, path: Path) -> None:
+def _convert(
+    openvino: Any,
+    unet: "UNet",
+    controlnet: "ControlNet",
+    path: Path,
+) -> None:
     """Trace the networks on a small latent and write their graph, for any number of rows and any size."""
     log.warning("OpenVINO converts the model once; the result is kept in %s", path.parent)
     side = 2 ** len(unet.config.block_out_channels)

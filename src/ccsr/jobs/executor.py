@@ -19,7 +19,7 @@ from ccsr.images import buffers
 from ccsr.jobs.claims import ClaimedTask, Claims
 from ccsr.jobs.events import Advanced, Event, OrderedReporter, Stop
 from ccsr.jobs.records import NumberedTask, Record, Task
-from ccsr.jobs.steps import Steps, Upscaler
+from ccsr.jobs.steps import Steps, UpscalerLike
 from ccsr.jobs.worker_thread import WorkerThread
 from ccsr.log import get_logger
 from ccsr.plan import batches
@@ -70,7 +70,7 @@ class JobExecutor:
     """The threads that a job is done by, and its pipeline; they are kept from one `run` to the next."""
 
     def __init__(
-        self, claims: Claims, pipeline_factory: Callable[[], Upscaler], on_event: Callable[[Event], None]
+        self, claims: Claims, pipeline_factory: Callable[[], UpscalerLike], on_event: Callable[[Event], None]
     ) -> None:
         self.claims, self.on_event = claims, on_event
         self.steps = Steps(claims.job, claims.options, pipeline_factory)

@@ -5,6 +5,8 @@
 """
 
 import dataclasses
+import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -14,21 +16,21 @@ from ccsr.jobs.events import Advanced, Event, Finished, OrderedReporter, Started
 from ccsr.jobs.executor import PATIENCE, JobExecutor, alike
 from ccsr.jobs.journal import Journals
 from ccsr.jobs.records import Job, PlannedResult, Prepared, Record, Summary, Task
-from ccsr.jobs.steps import Upscaler
+from ccsr.jobs.steps import UpscalerLike
 from ccsr.jobs.tasks import kinds_of, prepare
 from ccsr.options import UpscaleOptions
 from ccsr.plan import batches, resolve_machine
 
 __all__ = [
     "PATIENCE", "Advanced", "ClaimedTask", "Claims", "Event", "Finished", "Job", "Journals", "OrderedReporter",
-    "PlannedResult", "Prepared", "Record", "SingleRunner", "Started", "Stop", "Summary", "Task", "Upscaler",
+    "PlannedResult", "Prepared", "Record", "SingleRunner", "Started", "Stop", "Summary", "Task", "UpscalerLike",
     "kinds_of", "load_pipeline", "prepare", "run",
 ]  # fmt: skip
 
 
 def run(
     job: Job,
-    pipeline_factory: Callable[[], Upscaler],
+    pipeline_factory: Callable[[], UpscalerLike],
     options: UpscaleOptions,
     on_event: Callable[[Event], None] = lambda event: None,
     tasks: Sequence[Task] | None = None,
@@ -85,19 +87,21 @@ class SingleRunner:
         return records[0]
 
 
-def load_pipeline(options: UpscaleOptions) -> Upscaler:
-    """The pipeline that the options ask for, on their device.
+def load_pipeline(options: UpscaleOptions) -> UpscalerLike:
+    """What upscales by the model and in the number format that the options ask for.
 
     Raises:
-        CCSRError: as `CCSRPipeline.from_pretrained`.
+        CCSRError: as `Upscaler.load`.
     """
-    from diffusers.utils import logging
+    from ccsr.pipeline import DTYPES, Upscaler
 
-    from ccsr.pipeline import DTYPES, CCSRPipeline
+    _mute_diffusers()
+    _, dtype, _ = resolve_machine(options)
+    return Upscaler.load(options.model, dtype=DTYPES[dtype], base_model=options.base_model)
 
-    # Its advice is for programmers, and would stand between our lines.
-    logging.set_verbosity_error()
-    device, dtype, _ = resolve_machine(options)
-    return CCSRPipeline.from_pretrained(
-        options.model, base_model=options.base_model, torch_dtype=DTYPES[dtype], device=device
-    )
+
+def _mute_diffusers() -> None:
+    """Its advice is for programmers, and would stand between our lines."""
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # for when it is imported
+    if diffusers := sys.modules.get("diffusers"):
+        diffusers.utils.logging.set_verbosity_error()

@@ -34,8 +34,8 @@ OnProgress = Callable[[Task, int, int, str], None]
 """Called with the task at work, done, total, and the name of the stage."""
 
 
-class Upscaler(Protocol):
-    """The part of `CCSRPipeline` that a job needs."""
+class UpscalerLike(Protocol):
+    """What a job computes with: an `Upscaler`, a `CCSRPipeline`."""
 
     def upscale(
         self,
@@ -64,9 +64,9 @@ class Upscaler(Protocol):
 class Steps:
     """The steps with what they share: the pipeline, and the picture whose samples are being made."""
 
-    def __init__(self, job: Job, options: UpscaleOptions, pipeline_factory: Callable[[], Upscaler]) -> None:
+    def __init__(self, job: Job, options: UpscaleOptions, pipeline_factory: Callable[[], UpscalerLike]) -> None:
         self._job, self._options, self._pipeline_factory = job, options, pipeline_factory
-        self._pipeline: Upscaler | None = None
+        self._pipeline: UpscalerLike | None = None
         self._picture: tuple[Path, images.Picture] | None = None
         self.kept: dict[Path, Path] = {}
         """By result that is not in its place yet, where its stripes are kept."""

@@ -6,10 +6,9 @@ What the pipeline runs on a user's picture, what `ccsr verify` replays with reco
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from ccsr.errors import ModelOutputError
@@ -17,8 +16,11 @@ from ccsr.images.buffers import bands
 from ccsr.method.compat import Compat
 from ccsr.method.sampler import NoiseSchedule, SamplingStep, sample
 from ccsr.method.timesteps import Trajectory
-from ccsr.networks import LatentControlNet, Moments, codec, denoise
+from ccsr.networks import Moments, codec, denoise
 from ccsr.networks.tiled import TileSettings, count_tiles, run_tiled
+
+if TYPE_CHECKING:
+    from ccsr.networks.kinds import VAE, ControlNet, UNet
 
 Engine = Callable[[Tensor, int, Tensor, Tensor], Tensor]
 """A `denoise` of a whole latent, by another engine than torch: (z_t, t, z_lq, embedding) to the output."""
@@ -31,9 +33,9 @@ negative rows first."""
 class Networks:
     """The three networks and the schedule they were trained with."""
 
-    unet: UNet2DConditionModel
-    controlnet: LatentControlNet
-    vae: AutoencoderKL
+    unet: "UNet"
+    controlnet: "ControlNet"
+    vae: "VAE"
     schedule: NoiseSchedule
     device: torch.device = torch.device("cpu")
     """Where they run; latents live there, pictures on the CPU."""

@@ -1,7 +1,6 @@
 """How noisy the flat areas of a result are: noise is not detail, and NIQE rewards it."""
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from ccsr.metrics.luma import as_levels
 
@@ -15,6 +14,8 @@ def flat_noise(sr: np.ndarray, gt: np.ndarray) -> float:
     them. Pictures are (H, W, 3), uint8 or float in 0..1; a result should not exceed what the ground truth itself has
     (`flat_noise(gt, gt)`). Pictures smaller than a patch are one patch.
     """
+    from scipy.ndimage import gaussian_filter  # half a second to import, which upscaling does not need
+
     result, truth = (as_levels(p) @ np.array([0.299, 0.587, 0.114]) for p in (sr, gt))
     rest = _patches(result - gaussian_filter(result, _SIGMA)).std(1)
     order = np.argsort(_patches(truth).std(1), kind="stable")

@@ -9,8 +9,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import correlate
-from scipy.special import gamma
 
 from ccsr.errors import ImageError
 from ccsr.metrics.luma import as_levels, full_luma
@@ -18,7 +16,6 @@ from ccsr.metrics.luma import as_levels, full_luma
 BLOCK = 96
 SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 SHAPES = np.arange(0.2, 10.001, 0.001)
-RATIOS = gamma(2 / SHAPES) ** 2 / (gamma(1 / SHAPES) * gamma(3 / SHAPES))
 
 
 def niqe(picture: np.ndarray, reference: np.ndarray | None = None) -> float:
@@ -81,7 +78,7 @@ def _features(grey: np.ndarray, side: int) -> np.ndarray:
     found = [shape, (left + right) / 2]
     for shift in SHIFTS:
         shape, left, right = _fit(blocks * np.roll(blocks, shift, axis=(1, 2)))
-        found += [shape, (right - left) * gamma(2 / shape) / gamma(1 / shape), left, right]
+        found += [shape, (right - left) * _gamma(2 / shape) / _gamma(1 / shape), left, right]
     return np.stack(found, axis=1)
 
 
@@ -93,7 +90,23 @@ def _normalised(grey: np.ndarray) -> np.ndarray:
 
 
 def _smoothed(values: np.ndarray, window: np.ndarray) -> np.ndarray:
-    return correlate(values, window, mode="nearest")
+    from scipy.ndimage import correlate  # half a second to import, which upscaling does not need
+
+    smoothed: np.ndarray = correlate(values, window, mode="nearest")
+    return smoothed
+
+
+def _gamma(values: np.ndarray) -> np.ndarray:
+    from scipy.special import gamma
+
+    found: np.ndarray = gamma(values)
+    return found
+
+
+@cache
+def _ratios() -> np.ndarray:
+    """What tells the shape of a distribution, for each of `SHAPES`."""
+    return _gamma(2 / SHAPES) ** 2 / (_gamma(1 / SHAPES) * _gamma(3 / SHAPES))
 
 
 def _fit(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -107,6 +120,6 @@ def _fit(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         ratio = left / right
         share = np.abs(flat).mean(1) ** 2 / (flat**2).mean(1)
         target = share * (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
-        shape = SHAPES[np.argmin(np.abs(RATIOS - target[:, None]), axis=1)]
-        scale = np.sqrt(gamma(1 / shape) / gamma(3 / shape))
+        shape = SHAPES[np.argmin(np.abs(_ratios() - target[:, None]), axis=1)]
+        scale = np.sqrt(_gamma(1 / shape) / _gamma(3 / shape))
     return shape, left * scale, right * scale

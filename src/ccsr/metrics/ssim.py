@@ -1,7 +1,6 @@
 """Structural similarity of brightness."""
 
 import numpy as np
-from scipy.ndimage import correlate1d
 
 from ccsr.errors import ImageError
 from ccsr.metrics.luma import as_levels, studio_luma
@@ -30,6 +29,8 @@ def ssim(sr: np.ndarray, gt: np.ndarray) -> float:
 
 
 def _windowed(values: np.ndarray) -> np.ndarray:
+    from scipy.ndimage import correlate1d  # half a second to import, which upscaling does not need
+
     axis = np.arange(SIDE) - SIDE // 2
     window = np.exp(-(axis**2) / (2 * SIGMA**2))
     window /= window.sum()

@@ -1,11 +1,18 @@
 """The networks: stock diffusers classes and one small subclass, or nano's compact ones, and the way from pictures to
-latents and back."""
+latents and back.
+
+Importing this loads no diffusers; `LatentControlNet`, which needs it, is loaded at first use.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from ccsr.networks.codec import Moments, decode, draw_latent, encode, latent_factor
 from ccsr.networks.compact import CompactAutoencoder, CompactControlNet, CompactUNet
 from ccsr.networks.configs import NANO, SD21, make_network, network_class
-from ccsr.networks.controlnet import LatentControlNet
 from ccsr.networks.denoiser import denoise
+
+if TYPE_CHECKING:
+    from ccsr.networks.controlnet import LatentControlNet
 
 __all__ = [
     "NANO",
@@ -23,3 +30,11 @@ __all__ = [
     "make_network",
     "network_class",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "LatentControlNet":
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    from ccsr.networks.controlnet import LatentControlNet
+
+    return LatentControlNet

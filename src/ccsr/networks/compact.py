@@ -5,16 +5,14 @@ one trainer serve both. They have no norms: what a pixel becomes depends on its 
 the contrast of the whole picture, so tiles need no shared statistics and flat areas are not stretched.
 """
 
-from typing import Any
+from math import log
+from typing import Any, NamedTuple
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
-from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
-from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, silu
+
+from ccsr.networks.configured import ConfiguredModule
 
 _TIME = 64
 """Width of the embedding of the timestep."""
@@ -24,7 +22,40 @@ _LOGVAR = -30.0
 """Log-variance of a latent that has no spread; the least that the sampler distinguishes."""
 
 
-class CompactAutoencoder(ModelMixin, ConfigMixin):
+class Posterior(NamedTuple):
+    """Latents without spread, by the names that `DiagonalGaussianDistribution` has for them."""
+
+    mean: Tensor
+    """(B, C, h, w)."""
+
+    @property
+    def parameters(self) -> Tensor:
+        """Mean and log-variance, (B, 2C, h, w)."""
+        return torch.cat([self.mean, torch.full_like(self.mean, _LOGVAR)], 1)
+
+    def mode(self) -> Tensor:
+        """The latents."""
+        return self.mean
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """The latents, whatever the generator."""
+        return self.mean
+
+
+class EncoderOutput(NamedTuple):
+    """What `CompactAutoencoder.encode` returns."""
+
+    latent_dist: Posterior
+
+
+class DecoderOutput(NamedTuple):
+    """What `CompactAutoencoder.decode` returns."""
+
+    sample: Tensor
+    """(B, in_channels, h, w)."""
+
+
+class CompactAutoencoder(ConfiguredModule):
     """Latents that are linear in blocks of pixels, and a decoder that draws on top of what they say.
 
     Pictures come pixel-unshuffled (`ccsr.networks.codec` does that), so `in_channels` is 3 times the block's pixels and
@@ -33,7 +64,8 @@ class CompactAutoencoder(ModelMixin, ConfigMixin):
     picture, one pixel for each block, that it reads out of it.
     """
 
-    @register_to_config  # type: ignore[untyped-decorator]
+    deviation: Tensor
+
     def __init__(
         self,
         in_channels: int = 48,
@@ -42,22 +74,26 @@ class CompactAutoencoder(ModelMixin, ConfigMixin):
         decoder_layers: int = 32,
         scaling_factor: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            in_channels=in_channels,
+            latent_channels=latent_channels,
+            block_out_channels=block_out_channels,
+            decoder_layers=decoder_layers,
+            scaling_factor=scaling_factor,
+        )
         self.encoder = nn.Conv2d(in_channels, latent_channels, 1)
         # Of each latent channel before it is whitened. Kept apart from the matrices, whose values then are all of one
         # size: an optimiser moves each by as much, and would shake the small ones of fine detail.
         self.register_buffer("deviation", torch.ones(latent_channels))
         self.decoder = CompactDecoder(in_channels, latent_channels, block_out_channels[0], decoder_layers)
 
-    def encode(self, x: Tensor) -> AutoencoderKLOutput:
+    def encode(self, x: Tensor) -> EncoderOutput:
         """Posterior of (B, in_channels, h, w) in -1..1."""
-        mean = self.encoder(x) / self.deviation[:, None, None]
-        moments = torch.cat([mean, torch.full_like(mean, _LOGVAR)], 1)
-        return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments, deterministic=True))
+        return EncoderOutput(Posterior(self.encoder(x) / self.deviation[:, None, None]))
 
     def decode(self, z: Tensor) -> DecoderOutput:
         """(B, in_channels, h, w), nominally -1..1, of latents (B, latent_channels, h, w)."""
-        return DecoderOutput(sample=self.decoder(z, z * self.deviation[:, None, None]))
+        return DecoderOutput(self.decoder(z, z * self.deviation[:, None, None]))
 
 
 def sharpness(z: Tensor) -> Tensor:
@@ -119,12 +155,30 @@ class _Residual(nn.Module):
         return torch.add(h, self.conv2(silu(x)), alpha=self.SCALE)
 
 
-class _Timed(ModelMixin, ConfigMixin):
+class TimeEmbedding(nn.Module):
+    """Cosines and sines of a timestep, and two linear layers: (B,) to (B, _TIME)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(_TIME, _TIME)
+        self.linear_2 = nn.Linear(_TIME, _TIME)
+
+    def forward(self, steps: Tensor) -> Tensor:
+        """Indices 0..999, each by itself."""
+        waves = _TIME // 2
+        # Periods from one to ten thousand steps, evenly spaced in their logarithms.
+        speeds = torch.exp(-log(10000) * torch.arange(waves, dtype=torch.float32, device=steps.device) / waves)
+        angles = steps[:, None].float() * speeds
+        waved = torch.cat([angles.cos(), angles.sin()], 1).to(self.linear_1.weight.dtype)
+        out: Tensor = self.linear_2(silu(self.linear_1(waved)))
+        return out
+
+
+class _Timed(ConfiguredModule):
     """What both denoising networks share: the timestep's embedding and the residual blocks."""
 
     def _make(self, in_channels: int, width: int, layers: int) -> None:
-        self.time_proj = Timesteps(_TIME, flip_sin_to_cos=True, downscale_freq_shift=0)
-        self.time_embedding = TimestepEmbedding(_TIME, _TIME)
+        self.time_embedding = TimeEmbedding()
         self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
         self.gain = nn.Linear(_TIME, width)
         nn.init.zeros_(self.gain.weight)
@@ -139,7 +193,7 @@ class _Timed(ModelMixin, ConfigMixin):
     def _time(self, t: int | float | Tensor, rows: int) -> Tensor:
         """(rows, _TIME) for one index or one for each row."""
         steps = torch.as_tensor(t, device=self.device).reshape(-1).expand(rows)
-        return silu(self.time_embedding(self.time_proj(steps).to(self.dtype)))
+        return silu(self.time_embedding(steps))
 
 
 class CompactUNet(_Timed):
@@ -149,7 +203,6 @@ class CompactUNet(_Timed):
     tensor that is added to the features before the first block, `mid_block_additional_residual` is added to the result.
     """
 
-    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         in_channels: int = 16,
@@ -158,7 +211,13 @@ class CompactUNet(_Timed):
         sample_size: int = 128,
         cross_attention_dim: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            in_channels=in_channels,
+            block_out_channels=block_out_channels,
+            layers=layers,
+            sample_size=sample_size,
+            cross_attention_dim=cross_attention_dim,
+        )
         width = block_out_channels[0]
         self._make(in_channels, width, layers)
         self.conv_out = nn.Conv2d(width, in_channels, 3, padding=1)
@@ -193,7 +252,6 @@ class CompactControlNet(_Timed):
     gives back its input.
     """
 
-    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         in_channels: int = 16,
@@ -201,15 +259,20 @@ class CompactControlNet(_Timed):
         layers: int = 4,
         use_vae_encode_condition: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            in_channels=in_channels,
+            block_out_channels=block_out_channels,
+            layers=layers,
+            use_vae_encode_condition=use_vae_encode_condition,
+        )
         width = block_out_channels[0]
         self._make(in_channels, width, layers)
         self.condition_conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
         self.features_out = nn.Conv2d(width, width, 1)
         self.start_out = nn.Conv2d(in_channels, in_channels, 1)
-        with torch.no_grad():
-            self.start_out.weight.copy_(torch.eye(in_channels)[:, :, None, None])
-            self.start_out.bias.zero_()  # type: ignore[union-attr]
+        # The identity. (torch.eye would do, but without memory it needs torch's compiler, whose import takes seconds.)
+        nn.init.dirac_(self.start_out.weight)
+        nn.init.zeros_(self.start_out.bias)  # type: ignore[arg-type]
 
     def forward(
         self,

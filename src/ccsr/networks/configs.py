@@ -7,30 +7,33 @@ here and ships with the package.
 from collections.abc import Mapping
 from typing import Any
 
-from diffusers import AutoencoderKL, UNet2DConditionModel
-
 from ccsr.networks.compact import CompactAutoencoder, CompactControlNet, CompactUNet
-from ccsr.networks.controlnet import LatentControlNet, controlnet_keys
 
 Config = dict[str, Any]
 
-_CLASSES: dict[str, tuple[Any, ...]] = {
-    "unet": (UNet2DConditionModel, CompactUNet),
-    "controlnet": (LatentControlNet, CompactControlNet),
-    "vae": (AutoencoderKL, CompactAutoencoder),
-}
+_COMPACT: dict[str, Any] = {"unet": CompactUNet, "controlnet": CompactControlNet, "vae": CompactAutoencoder}
 
 
 def network_class(part: str, config: Mapping[str, Any]) -> Any:
     """The class of a network, `unet`, `controlnet` or `vae`, by the name in its config; else the published model's."""
-    published, *others = _CLASSES[part]
-    return next((kind for kind in others if kind.__name__ == config.get("_class_name")), published)
+    if config.get("_class_name") == _COMPACT[part].__name__:
+        return _COMPACT[part]
+    # diffusers takes twice as long to import as torch, so only models that need it wait for it.
+    if part == "controlnet":
+        from ccsr.networks.controlnet import LatentControlNet
+
+        return LatentControlNet
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    return {"unet": UNet2DConditionModel, "vae": AutoencoderKL}[part]
 
 
 def make_network(part: str, sizes: Mapping[str, Config]) -> Any:
     """A network with random weights, by the configs of a whole model; a ControlNet without one is that of its UNet."""
     config = sizes.get(part)
     if config is None:
+        from ccsr.networks.controlnet import controlnet_keys
+
         config = {key: value for key, value in sizes["unet"].items() if key in controlnet_keys()}
     return network_class(part, config).from_config(config)
 

@@ -1,15 +1,16 @@
 """One evaluation of the two denoising networks together."""
 
-from diffusers import UNet2DConditionModel
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
-from ccsr.networks.compact import CompactControlNet, CompactUNet
-from ccsr.networks.controlnet import LatentControlNet
+if TYPE_CHECKING:
+    from ccsr.networks.kinds import ControlNet, UNet
 
 
 def denoise(
-    unet: UNet2DConditionModel | CompactUNet,
-    controlnet: LatentControlNet | CompactControlNet,
+    unet: "UNet",
+    controlnet: "ControlNet",
     z_t: Tensor,
     t: int | Tensor,
     z_lq: Tensor,

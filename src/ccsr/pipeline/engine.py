@@ -1,14 +1,15 @@
 """What computes the denoiser: torch, or another engine's form of it that is compiled once."""
 
 import threading
-
-from diffusers import UNet2DConditionModel
+from typing import TYPE_CHECKING
 
 from ccsr.errors import OptionError
 from ccsr.method.restoration import Engine
-from ccsr.networks import LatentControlNet
 from ccsr.options import UpscaleOptions
 from ccsr.plan import Plan
+
+if TYPE_CHECKING:
+    from ccsr.networks.kinds import ControlNet, UNet
 
 
 class EngineCache:
@@ -23,8 +24,8 @@ class EngineCache:
         self,
         options: UpscaleOptions,
         plan: Plan,
-        unet: UNet2DConditionModel,
-        controlnet: LatentControlNet,
+        unet: "UNet",
+        controlnet: "ControlNet",
         sha256: str,
     ) -> Engine | None:
         """The engine that the options ask for, for these networks with the weights of that hash; None is torch.

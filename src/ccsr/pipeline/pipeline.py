@@ -1,46 +1,33 @@
-"""The pipeline: preprocess, encode, sample, decode, postprocess, in the shape that diffusers users know."""
+"""The pipeline in the shape that diffusers users know; `upscaler` does the work."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
+from diffusers import DDPMScheduler, DiffusionPipeline
 from torch import Tensor
 
 from ccsr.errors import OptionError, WeightsError
-from ccsr.images import stripes
-from ccsr.images.buffers import hearing
-from ccsr.method import Networks, Restorer, Settings
-from ccsr.method.compat import COMPAT
-from ccsr.method.noise import NoiseSource
-from ccsr.method.processing import Preprocessed, as_tensor, postprocess, preprocess
+from ccsr.method import Networks
 from ccsr.method.sampler import NoiseSchedule, SamplingStep
-from ccsr.metrics.consistency import consistency_of
-from ccsr.networks import LatentControlNet, latent_factor
 from ccsr.networks.fast import prepare
+from ccsr.networks.kinds import VAE, ControlNet, UNet
 from ccsr.options import UpscaleOptions
-from ccsr.pipeline.bounds import bound, stretching
-from ccsr.pipeline.conditions import text_conditions
 from ccsr.pipeline.documentation import documents_options
 from ccsr.pipeline.engine import EngineCache
 from ccsr.pipeline.inputs import as_mask, as_pictures
 from ccsr.pipeline.lock import ReadWriteLock
 from ccsr.pipeline.outputs import OUTPUT_TYPES, CCSROutput, Upscaled, as_output
-from ccsr.pipeline.placement import placed
 from ccsr.pipeline.process import settle
-from ccsr.pipeline.progress import Clock, Progress, Teller, progress_of
-from ccsr.pipeline.retry import with_retry
-from ccsr.pipeline.tiles import tile_settings
-from ccsr.plan import Plan, batches, least_side, make_plan
+from ccsr.pipeline.progress import Progress
+from ccsr.pipeline.upscaler import Batch, Upscaler, load
+from ccsr.plan import Plan, batches, make_plan
 from ccsr.stability import StabilityMeter
-from ccsr.weights import Model, ModelDescription, load_model, save_model
+from ccsr.weights import Model, ModelDescription, save_model
 
-Batch = Sequence[tuple[np.ndarray, int]]
-"""(picture, number of the sample) of each result; pictures float (H, W, 3) in 0..1, of one size."""
 OnStepEnd = Callable[[Any, int, int, dict[str, Tensor]], Any]
 
 
@@ -58,9 +45,9 @@ class CCSRPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        unet: UNet2DConditionModel,
-        controlnet: LatentControlNet,
-        vae: AutoencoderKL,
+        unet: UNet,
+        controlnet: ControlNet,
+        vae: VAE,
         scheduler: DDPMScheduler,
         embeddings: Mapping[str, Tensor],
         description: ModelDescription,
@@ -98,15 +85,8 @@ class CCSRPipeline(DiffusionPipeline):
         Raises:
             WeightsError: the model cannot be found, read or trusted.
         """
-        settle()
         name = str(pretrained_model_name_or_path)
-        model = load_model(
-            name,
-            dtype=torch_dtype or torch.float32,
-            base_model=base_model,
-            memory_format=torch.channels_last,
-        )
-        pipeline = cls.from_model(model)
+        pipeline = cls.from_model(load(name, torch_dtype or torch.float32, base_model))
         # Another process may be in another folder.
         place = str(Path(name).resolve()) if Path(name).is_dir() else name
         pipeline._origin = {"pretrained_model_name_or_path": place, "base_model": base_model}
@@ -225,138 +205,23 @@ class CCSRPipeline(DiffusionPipeline):
         on_step_end: OnStepEnd | None = None,
         mask: np.ndarray | None = None,
     ) -> list[Upscaled]:
-        """One result for each (picture, sample), at the plan's size.
-
-        `on_progress` is called as (done, total, part) while the networks run, and between the bands of a large
-        picture; what it raises stops the work. A result that fails is tried once more: see `with_retry`. `mask`,
-        (h, w) in 0..1 and of any size, is laid over each picture: where it is 0 the enlarged input stays.
-
-        Raises:
-            ModelOutputError: a result is not finite in fp32 either.
-            MemoryError or RuntimeError: memory runs out with the smallest tiles too.
-        """
-
-        settle()
-
-        def attempt(batch: Batch, plan: Plan) -> list[Upscaled]:
-            teller = Teller(on_progress)
-            stripes.begin(f"{plan.dtype}-{plan.tile}-{plan.vae_tile}")
-            with placed((self.unet, self.controlnet, self.vae), plan, self._lock), hearing(teller.alive):
-                return self._run(batch, options, plan, mask, teller, on_step_end)
-
-        return with_retry(attempt, batch, plan)
-
-    @torch.inference_mode()
-    def _run(
-        self,
-        batch: Batch,
-        options: UpscaleOptions,
-        plan: Plan,
-        mask: np.ndarray | None,
-        teller: Teller,
-        on_step_end: OnStepEnd | None,
-    ) -> list[Upscaled]:
-        """Preprocess, encode, sample, decode, postprocess."""
-        clock, restorer = Clock(), self._restorer(options, plan)
-        inputs = self._preprocess(batch, options, plan, restorer)
-        if mask is not None:
-            for each, (picture, _) in zip(inputs, batch, strict=True):
-                each.warnings += stretching(mask, picture)
-        lq_up = torch.cat([as_tensor(each.lq_up) for each in inputs]) if len(inputs) > 1 else as_tensor(inputs[0].lq_up)
-        draw = self._noise(batch, options, lq_up, restorer)
-        estimates: list[Tensor] = []
+        """One result for each (picture, sample), at the plan's size: see `Upscaler.upscale_batch`."""
 
         def on_step(step: SamplingStep) -> None:
-            if options.intermediates:
-                estimates.append(step.x0)
             if on_step_end:
                 on_step_end(self, step.index, step.t, {"latents": step.z_t, "x0": step.x0})
 
-        with progress_of(restorer, lq_up, self.description.flops_per_pixel, teller):
-            encoded = restorer.encode(lq_up, draw)
-            clock.lap("encode")
-            latent = restorer.sample(encoded, draw, on_step)
-            clock.lap("denoise")
-            decoded = restorer.decode(latent)
-            clock.lap("decode")
-        fixed = self._postprocess(decoded, inputs, options, plan)
-        results = [bound(sr, picture, options, mask) for sr, (picture, _) in zip(fixed, batch, strict=True)]
-        true = [consistency_of(sr, picture) for sr, (picture, _) in zip(results, batch, strict=True)]
-        clock.lap("color")
-        intermediates = [self._postprocess(restorer.decode(x0), inputs, options, plan) for x0 in estimates]
-        seconds = {name: value / len(batch) for name, value in clock.seconds.items()}
-        return [
-            Upscaled(
-                sr,
-                options.trajectory.timesteps,
-                dict(seconds),
-                warnings=inputs[i].warnings,
-                intermediates=[estimate[i] for estimate in intermediates],
-                plan=plan,
-                consistency=true[i],
-            )
-            for i, sr in enumerate(results)
-        ]
+        return self.upscaler().upscale_batch(batch, options, plan, on_progress, mask, on_step)
 
-    def _restorer(self, options: UpscaleOptions, plan: Plan) -> Restorer:
-        """The method as the options and the plan want it run."""
-        compat, multiples = COMPAT[options.compat], (latent_factor(self.vae), self.size_multiple)
-        networks = replace(
-            self.networks(),
-            device=torch.device(plan.device),
-            engine=self._engines.get(options, plan, self.unet, self.controlnet, self.description.sha256),
-        )
-        settings = Settings(
-            options.trajectory,
-            compat,
-            denoise_tiles=tile_settings("denoise", plan, compat, *multiples),
-            encode_tiles=None if compat.whole_encoder else tile_settings("encode", plan, compat, *multiples),
-            decode_tiles=tile_settings("decode", plan, compat, *multiples),
-            start_from_lq=options.start_point == "lq" and not compat.start_from_noise,
-        )
-        return Restorer(networks, text_conditions(options, self.embeddings, self.description), settings)
-
-    def _preprocess(self, batch: Batch, options: UpscaleOptions, plan: Plan, restorer: Restorer) -> list[Preprocessed]:
-        """The pictures enlarged to the size that is computed, with what there is to warn of."""
-        least, compat = least_side(options, self.description), restorer.settings.compat
-        size, work = (plan.output_width, plan.output_height), (plan.work_width, plan.work_height)
-        inputs = [preprocess(picture, *size, work, least, compat, self.size_multiple) for picture, _ in batch]
-        height, width = (side // latent_factor(self.vae) for side in inputs[0].lq_up.shape[:2])
-        if restorer.networks.engine and not restorer.engine_for(height, width):
-            for each in inputs:
-                each.warnings.append("OpenVINO does not take tiles, so torch computed this one (--tile none is for it)")
-        return inputs
-
-    def _noise(self, batch: Batch, options: UpscaleOptions, lq_up: Tensor, restorer: Restorer) -> NoiseSource:
-        """Noise for the latents of `lq_up`, (B, 3, H, W): a function of the seed, the sample and the position."""
-        height, width = (side // latent_factor(self.vae) for side in lq_up.shape[-2:])
-        return NoiseSource(
-            options.seed,
-            [sample for _, sample in batch],
-            (self.vae.config.latent_channels, height, width),
-            restorer.settings.compat.posterior_draws if restorer.conditions.guided else 1,
-        )
-
-    def _postprocess(
-        self, decoded: Tensor, inputs: Sequence[Preprocessed], options: UpscaleOptions, plan: Plan
-    ) -> list[np.ndarray]:
-        """The decoded pictures, (B, 3, H, W), in the inputs' colours and at the size of the result."""
-        color_fix, compat = options.color_fix or self.description.color_fix, COMPAT[options.compat]
-        return [
-            postprocess(decoded[i : i + 1], each, color_fix, plan.output_width, plan.output_height, compat)
-            for i, each in enumerate(inputs)
-        ]
+    def upscaler(self) -> Upscaler:
+        """What does the work, with the parts as they are now."""
+        return Upscaler(self.networks(), self.embeddings, self.description, self._lock, self._engines)
 
     def networks(self) -> Networks:
         """The networks as the method takes them."""
         config = self.scheduler.config
         schedule = NoiseSchedule.scaled_linear(config.beta_start, config.beta_end, config.prediction_type)
         return Networks(self.unet, self.controlnet, self.vae, schedule)
-
-    @property
-    def size_multiple(self) -> int:
-        """Pixels that a padded side is a multiple of: the VAE's factor times the UNet's."""
-        return latent_factor(self.vae) * 2 ** (len(self.unet.config.block_out_channels) - 1)
 
 
 def _unpickled(kind: type[CCSRPipeline], how: dict[str, Any], sha256: str, bar: dict[str, Any]) -> CCSRPipeline:

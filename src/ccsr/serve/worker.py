@@ -35,10 +35,10 @@ from ccsr.weights import ModelDescription
 
 log = get_logger("serve")
 
-PipelineFactory = Callable[[ModelDescription, UpscaleOptions], runner.Upscaler]
+PipelineFactory = Callable[[ModelDescription, UpscaleOptions], runner.UpscalerLike]
 
 
-def load_pipeline(model: ModelDescription, options: UpscaleOptions) -> runner.Upscaler:
+def load_pipeline(model: ModelDescription, options: UpscaleOptions) -> runner.UpscalerLike:
     """The pipeline of a model, on the device of the options."""
     return runner.load_pipeline(replace(options, model=str(model.folder)))
 
@@ -62,7 +62,7 @@ class Worker(threading.Thread):
         self._device, self._settings, self._models = device, settings, models
         self._store, self._queue, self._estimator = store, queue, estimator
         self._make_pipeline = pipeline_factory
-        self._pipelines: dict[tuple[str, str], runner.Upscaler] = {}
+        self._pipelines: dict[tuple[str, str], runner.UpscalerLike] = {}
 
     def run(self) -> None:
         """One worker's life."""
@@ -124,7 +124,7 @@ class Worker(threading.Thread):
         state: State = "failed" if failure else "cancelled" if interrupted else "done"
         self._queue.end(active, state, failure)
 
-    def _pipeline(self, options: UpscaleOptions) -> runner.Upscaler:
+    def _pipeline(self, options: UpscaleOptions) -> runner.UpscalerLike:
         """The loaded pipeline; going from one number format to another would round the weights."""
         key = (options.model, resolve_machine(options)[1])
         if key not in self._pipelines:
