@@ -8,7 +8,6 @@ import skimage.data
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from ccsr import CCSRPipeline
 from ccsr.data.pairs import enlarge
 from ccsr.degradation import BicubicDegradation, RealESRGANDegradation
 
@@ -26,37 +25,6 @@ def before_after() -> Image.Image:
     return demo.compare(
         [(name, Image.open(out / f"{file}.png")) for name, file in (("bicubic", "bicubic"), ("ccsr nano", "sr"))]
     )
-
-
-def tiles() -> Image.Image:
-    """Mean difference by column between tiled and untiled results of one 1024x1024 picture, two ways of normalising."""
-    photo = Image.fromarray(skimage.data.coffee()).resize((384, 256)).crop((64, 0, 320, 256))
-    pipe = CCSRPipeline.from_pretrained("nano")
-    pipe.set_progress_bar_config(disable=True)
-
-    def run(**options: object) -> np.ndarray:
-        return pipe(photo, output_type="np", **options).images[0] * 255
-
-    # Under v2 the tiles are normalised each by itself; the other values of v2 are the same in both of its runs.
-    lines = {
-        "tiles of 512, statistics of the whole picture": run(tile=512, vae_tile=512)
-        - run(tile="none", vae_tile="none"),
-        "tiles of 512, each by itself (--compat v2)": run(compat="v2", tile=512, vae_tile=512, color_fix="none")
-        - run(compat="v2", tile="none", vae_tile="none", color_fix="none"),
-    }
-    sheet = Image.new("RGB", (1064, 420), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
-    for row, (label, difference) in enumerate(lines.items()):
-        columns = difference.mean((0, 2))
-        middle = 110 + row * 200
-        draw.text((30, middle - 100), f"{label}: {_decibel(difference):.1f} dB", fill="black", font=font)
-        for level in (-1, 0, 1):
-            y = middle - level * 60
-            draw.line((30, y, 1054, y), fill="#cccccc")
-            draw.text((4, y - 8), f"{level:+d}" if level else "0", fill="#666666", font=font)
-        points = [(30 + x, middle - float(v) * 60) for x, v in enumerate(columns)]
-        draw.line(points, fill="#1f5fa8", width=2)
-    return sheet
 
 
 def degradations() -> Image.Image:
@@ -79,12 +47,7 @@ def degradations() -> Image.Image:
     return sheet
 
 
-def _decibel(difference: np.ndarray) -> float:
-    return float(10 * np.log10(255**2 / (difference**2).mean()))
-
-
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
     before_after().save(IMAGES / "before-after.png", optimize=True)
-    tiles().save(IMAGES / "tiles.png", optimize=True)
     degradations().save(IMAGES / "degradations.png", optimize=True)
