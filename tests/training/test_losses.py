@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from ccsr.method.sampler import add_noise, predict_x0
 from ccsr.networks import codec
-from ccsr.training.losses import paper_losses, published_losses, ssim_loss
+from ccsr.training.losses import lattice_loss, paper_losses, published_losses, ssim_loss
 from ccsr.verify import recorded_networks
 from conftest import GOLDEN
 
@@ -140,3 +140,15 @@ def test_ssim_loss_is_the_metric() -> None:
     )
     assert float(ssim_loss(sr, gt)) == pytest.approx(1 - whole[5:-5, 5:-5].mean(), abs=1e-5)
     assert float(ssim_loss(gt, gt)) == pytest.approx(0, abs=1e-5)
+
+
+def test_lattice_loss_is_the_pattern_of_the_blocks_alone() -> None:
+    gt = torch.rand(2, 3, 24, 40, generator=torch.Generator().manual_seed(0))
+    pattern = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    pattern = pattern - pattern.mean((2, 3), keepdim=True)
+    sr = gt + 0.1 + pattern.repeat(1, 1, 6, 10)  # a cast is no pattern
+    assert float(lattice_loss(sr, gt, 4)) == pytest.approx(2 * float(pattern.abs().mean()), rel=1e-4)
+    assert float(lattice_loss(gt + 0.1, gt, 4)) == pytest.approx(0, abs=1e-6)
+    once = gt.clone()
+    once[..., 4:8, 8:12] += pattern  # in one block of sixty it is detail, not a pattern
+    assert float(lattice_loss(once, gt, 4)) == pytest.approx(2 * float(pattern.abs().mean()) / 60, rel=1e-3)

@@ -77,7 +77,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(
         (
             "reconstruction_weight", "chroma_weight", "perceptual_weight", "ssim_weight", "adversarial_weight",
-            "critic_weight", "latent_weight", "kl_weight",
+            "critic_weight", "lattice_weight", "latent_weight", "kl_weight",
         ), _WEIGHT,
     ),
     "filters": _ONE_OR_MORE,

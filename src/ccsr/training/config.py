@@ -138,6 +138,8 @@ class DecoderLoss:
     perceptual_weight: float = 1.0
     ssim_weight: float = 0.0
     """Of 1 - SSIM of luma."""
+    lattice_weight: float = 0.0
+    """Of the pattern that repeats with the codec's blocks."""
     teachers: tuple[str, ...] = ()
     """Trained compact super-resolution networks of a factor of 4 (ncnn's files, named without the ending), one drawn
     for each batch. Where a teacher's picture is nearer to the good one in feature distance than the decoder's own, it

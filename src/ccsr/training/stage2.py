@@ -19,7 +19,7 @@ from ccsr.networks.discriminators import PatchGAN, ProjectedDiscriminator
 from ccsr.networks.vit import load_vit
 from ccsr.training.config import SHIPPED_NETWORK, DecoderLoss, LoopConfig, ModelConfig
 from ccsr.training.loop import StepNoise, Trainee, ValidationResult
-from ccsr.training.losses import picture_loss, ssim_loss
+from ccsr.training.losses import lattice_loss, picture_loss, ssim_loss
 from ccsr.training.networks import Denoiser, ModelInTraining
 from ccsr.training.stage1 import Precision, latent_losses, parts_of, predictor, start_learning
 from ccsr.training.teachers import FACTOR, Teacher, knows_better, taught
@@ -142,6 +142,8 @@ class Stage2:
         terms = {"reconstruction": loss.reconstruction_weight * self._reconstruction(sr, target)}
         if loss.ssim_weight:
             terms["ssim"] = loss.ssim_weight * ssim_loss(sr, gt)
+        if loss.lattice_weight:
+            terms["lattice"] = loss.lattice_weight * lattice_loss(sr, gt, codec.latent_factor(vae))
         if seen is not None:
             terms["perceptual"] = loss.perceptual_weight * seen
         if self.critic is not None:
