@@ -84,13 +84,13 @@ def start_networks(config: ModelConfig, seed: int) -> ModelInTraining:
             f"{config.base} is a base model without a ControlNet",
             hint="model.fresh=[controlnet] makes one from its UNet",
         )
-    sizes = {"unet": getattr(unet, "config", unet), "vae": getattr(vae, "config", vae)}
+    sizes = {"unet": _described(unet), "vae": _described(vae)}
     if "vae" in fresh:
         vae = make_network("vae", sizes)
     if "unet" in fresh:
         unet = make_network("unet", sizes)
     if "controlnet" in fresh:
-        own = getattr(controlnet, "config", controlnet)
+        own = _described(controlnet)
         # nano's shares no layer with its UNet, the published one is a copy of the UNet's first half.
         copied = isinstance(unet, UNet2DConditionModel)
         controlnet = LatentControlNet.for_unet(unet) if copied else make_network("controlnet", {"controlnet": own})
@@ -127,6 +127,14 @@ def start_networks(config: ModelConfig, seed: int) -> ModelInTraining:
         licence=config.licence or base.licence,
         origin=config.base or f"random weights ({config.architecture})",
     )
+
+
+def _described(network: Any) -> Any:
+    """A network's config with the name of its class; a config, or None, as it is."""
+    if not isinstance(network, nn.Module):
+        return network
+    config: Any = network.config
+    return {"_class_name": type(network).__name__, **config}
 
 
 @dataclass
