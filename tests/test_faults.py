@@ -190,8 +190,8 @@ def test_a_full_disk_leaves_no_partial_file_and_says_so(
     assert len(results(small_disk)) == 12 - len(failed)
     # Room is made: the same command does the rest.
     shutil.copytree(small_disk / "out", "out")
-    code, records, _ = run(tiny, "in", "-o", "out")
-    assert code == 0
+    code, records, err = run(tiny, "in", "-o", "out")
+    assert code == 0, err
     # The journal may have had no room left for a line about the last one.
     assert sum(r["status"] == "skipped" for r in records) in (12 - len(failed), 11 - len(failed))
     assert run(tiny, "in", "-o", "whole")[0] == 0

@@ -218,7 +218,11 @@ class Journal:
         if line.size != fingerprint.size:
             return False
         places = (self._from_here(fingerprint.input), _text(Path(os.path.abspath(fingerprint.input))))
-        if line.input in places and line.mtime_ns == fingerprint.mtime_ns:
+        # Of a result that was never finished no content is noted; where its folder was moved, the name has to do.
+        is_there = line.input in places or (
+            line.state == "started" and Path(line.input).name == Path(_text(fingerprint.input)).name
+        )
+        if is_there and line.mtime_ns == fingerprint.mtime_ns:
             return True
         return line.input_sha256 is not None and line.input_sha256 == fingerprint.sha256
 
