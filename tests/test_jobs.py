@@ -265,6 +265,20 @@ def test_two_results_of_one_name_and_results_over_inputs_are_refused(tmp_path: P
 ENTRY = Fingerprint(Path("a.png"), 10, 1234567890123456789, "options", "model")
 
 
+def test_a_result_that_was_never_finished_is_known_where_its_folder_was_moved(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    picture = Fingerprint(tmp_path / "in" / "a.png", 10, 1234, "options", "model")
+    other = Fingerprint(tmp_path / "in" / "b.png", 10, 1234, "options", "model")
+    with Journal(tmp_path / "here") as journal:
+        assert journal.claim(tmp_path / "here" / "a.png", picture) == "claimed"
+    (tmp_path / "here" / "a.png").touch()
+    (tmp_path / "further").mkdir()
+    there = (tmp_path / "here").rename(tmp_path / "further" / "there")
+    with Journal(there) as journal:
+        assert journal.claim(there / "a.png", other) == "refused"
+        assert journal.claim(there / "a.png", picture) == "resumed"
+
+
 def test_journal_trusts_only_the_same_input_options_and_weights(tmp_path: Path) -> None:
     output = tmp_path / "sub" / "a.png"
     with Journal(tmp_path) as journal:
