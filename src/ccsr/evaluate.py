@@ -113,8 +113,8 @@ def evaluate(
     """Measure folders of results, each one run or the home of `sampleNN/` runs, against a folder of ground truth.
 
     `inputs` are the low-quality pictures, for the metric that compares results with them; metrics that need no ground
-    truth do without it then. With `maps`, the stability
-    map of each picture and its overlay are written there, and where inputs are given a map of the difference from them.
+    truth do without it then. With `maps`, the stability map of each picture and its overlay are written there, and
+    where inputs are given a map of the difference from them.
     `on_progress` is called as (pictures done, pictures).
 
     A metric that a picture cannot have is NaN there, with the reason under `unscored`; everything else goes on.

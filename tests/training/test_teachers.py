@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ccsr.data.pairs import Pair
 from ccsr.errors import OptionError, WeightsError
-from ccsr.metrics.features import SHIPPED, load_features
+from ccsr.metrics.features import SHIPPED, feature_distances, load_features
 from ccsr.training.config import Config, Stage2Config
 from ccsr.training.loop import StepNoise
 from ccsr.training.networks import start_networks
@@ -67,7 +67,8 @@ def test_only_what_looks_nearer_knows_better() -> None:
     gt = _noise(2, 3, 64, 64)
     teacher = (gt + 0.02 * _noise(2, 3, 64, 64, seed=1)).clamp(0, 1)
     sr = torch.stack([gt[0], _noise(3, 64, 64, seed=2)])  # the first is already perfect, the second is nothing like it
-    assert knows_better(features, features(sr), teacher, features(gt)).flatten().tolist() == [False, True]
+    apart = feature_distances(features, features(sr), features(gt))
+    assert knows_better(features, teacher, features(gt), apart).flatten().tolist() == [False, True]
 
 
 def test_what_knows_better_is_what_the_reconstruction_matches(quick: Callable[..., Config], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch.nn.functional import l1_loss, mse_loss
 
 from ccsr.data.pairs import Pair, enlarge
 from ccsr.errors import OptionError, WeightsError
-from ccsr.metrics.features import SHIPPED, FeatureNetwork, feature_distance, load_features
+from ccsr.metrics.features import SHIPPED, FeatureNetwork, feature_distances, load_features
 from ccsr.networks import codec
 from ccsr.networks.discriminators import PatchGAN, ProjectedDiscriminator
 from ccsr.networks.vit import load_vit
@@ -188,11 +188,11 @@ class Stage2:
             pictures.append(picture)
         with self.precision():
             moved = _moved(torch.stack(pictures), draws)
-            own, good = features(moved[0]), features(moved[1])
-            distance = feature_distance(features, own, good)
+            good = features(moved[1])
+            apart = feature_distances(features, features(moved[0]), good)
             if picture is None:
-                return pair.gt, distance
-            return torch.where(knows_better(features, own, moved[2], good), picture, pair.gt), distance
+                return pair.gt, apart.mean()
+            return torch.where(knows_better(features, moved[2], good, apart), picture, pair.gt), apart.mean()
 
     def _adversarial(self, sr: Tensor, up: Tensor, draws: StepNoise, terms: dict[str, Tensor]) -> Tensor:
         assert self.critic is not None  # noqa: S101 -- for the type checker

@@ -52,11 +52,10 @@ def taught(teacher: Teacher, lq: Tensor, gt: Tensor) -> Tensor:
     return wavelet_color_fix(teacher(lq).clamp(0, 1), gt).clamp(0, 1)
 
 
-def knows_better(network: FeatureNetwork, own: list[Tensor], picture: Tensor, good: list[Tensor]) -> Tensor:
+def knows_better(network: FeatureNetwork, picture: Tensor, good: list[Tensor], apart: Tensor) -> Tensor:
     """Whether the teacher's `picture`, (B, 3, h, w), is nearer to the good one than the decoder's: (B, 1, 1, 1).
 
-    `own` and `good` are the features of the decoder's picture and of the good one.
+    `good` are the features of the good picture, `apart` the decoder's feature distances from it, (B,).
     """
     with torch.no_grad():
-        better = feature_distances(network, network(picture), good) < feature_distances(network, own, good)
-    return better[:, None, None, None]
+        return (feature_distances(network, network(picture), good) < apart)[:, None, None, None]
