@@ -5,7 +5,6 @@ same where its path from the folder, its size and its date are, or else where it
 moved, disks mounted elsewhere and dates lost in copying.
 """
 
-import hashlib
 import os
 import sqlite3
 import time
@@ -23,6 +22,7 @@ from ccsr.jobs.names import JOURNAL_NAME
 from ccsr.jobs.run_lock import RunLock, is_running
 from ccsr.log import get_logger
 from ccsr.sqlite import migrate, transaction
+from ccsr.weights.manifest import file_sha256
 
 log = get_logger(__name__)
 
@@ -65,8 +65,7 @@ class Fingerprint:
     def sha256(self) -> str | None:
         """Of the input's bytes, read when this is first asked for; None where they cannot be read."""
         try:
-            with self.input.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return file_sha256(self.input)
         except OSError:
             return None
 
