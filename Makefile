@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: demo lint test test-long test-browser test-extras docs site audit bench clean
+.PHONY: demo lint test test-long test-browser test-comfyui test-extras docs site audit bench ablation clean
 
 # The main job on a photograph that ships with scikit-image: degrade, upscale with nano, write a comparison.
 demo: $(CORE)
@@ -21,9 +21,10 @@ $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,compare,raw,ray,serve,text]'
 	touch $@ $(CORE)
 
-# Without the browser's, which have a target of their own.
+# Without the browser's and the host's, which have targets of their own.
 test: $(DEV)
-	$(BIN)/python -m pytest -m "not slow and not extras" --ignore tests/serve/test_browser.py
+	$(BIN)/python -m pytest -m "not slow and not extras" --ignore tests/serve/test_browser.py \
+	    --ignore tests/comfyui/test_host.py
 
 test-long: $(DEV)
 	$(BIN)/python -m pytest -m slow
@@ -32,6 +33,10 @@ test-long: $(DEV)
 test-browser: $(DEV)
 	command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; } || true
 	$(BIN)/python -m pytest tests/serve/test_browser.py
+
+# The nodes in a ComfyUI: CCSR_COMFYUI=/its/checkout make test-comfyui
+test-comfyui: $(DEV)
+	$(BIN)/python -m pytest -rs tests/comfyui/test_host.py
 
 # Learned metrics need torchvision, which cannot live beside the tested torch: an environment of its own, of gigabytes,
 # made on demand.
@@ -72,6 +77,12 @@ audit: | $(VENV)/bin/python
 # The targets of speed and memory with this machine's figures; leave the machine alone meanwhile.
 bench: $(DEV)
 	$(BIN)/python benchmarks/targets.py
+
+# The networks of docs/reproduction.md, hours of one core at the lowest priority; stopped, it goes on where it was:
+#   make ablation PICTURES="data.sources=MY-PHOTOS"; then python benchmarks/reproduce.py measures them.
+THREADS ?= 1
+ablation: $(CORE)
+	$(BIN)/python benchmarks/ablation.py $(PICTURES) --threads $(THREADS)
 
 clean:
 	rm -rf $(VENV) .venv-extras build dist demo site

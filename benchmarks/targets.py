@@ -1,9 +1,9 @@
 """Every target of speed and memory in one table: `make bench`.
 
-python benchmarks/targets.py [--only full_size nano gpu large small_files] [--quick] [--json FILE]
+python benchmarks/targets.py [--only full_size nano photo gpu large small_files] [--quick] [--json FILE]
 
 Each benchmark runs as a process of its own, so that memory and threads of one do not reach another. One that fails
-gives a row with its last line. Twenty minutes on two cores; `--quick` leaves out the full-size network.
+gives a row with its last line. Half an hour on two cores; `--quick` leaves out the full-size network.
 """
 
 import argparse
@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 SCRIPTS = {
     "full_size": ["--memory"],
     "nano": [],
+    "photo": [],
     "large": [],
     "small_files": [],
     "gpu": [],

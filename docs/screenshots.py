@@ -55,7 +55,8 @@ def main(address: str, folder: Path) -> None:
         night = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="dark")
         work(night, address, photos[1:], 4)
         night.locator("input[name=view][value=all]").check(force=True)
-        night.locator("#map-on").check()
+        night.locator("#map-kind").select_option("stability")
+        night.locator("#legend").wait_for()
         night.wait_for_timeout(300)
         keep(night, "samples")
         for scheme in ("light", "dark"):

@@ -23,7 +23,7 @@ from handmade import SRGB, exif_block, noise, png, png16, smooth, tiff
 
 NO_PICTURE = r"not a picture in a known format \(PNG, JPEG"
 CANNOT = r"cannot be read: "
-BOMB = r"megapixels, the limit is 268\.4|in this format the limit is 179\.0 megapixels|needs about .* GB, this machine"
+BOMB = r"megapixels, the limit is 268\.4|in this format the limit is 179\.0 megapixels"
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ def _bombs() -> Iterator[Case]:
         at = huge.index(struct.pack("<HHI", tag, 3, 1))
         huge[at + 8 : at + 10] = struct.pack("<H", 65000)
     yield Case("bombs", "65000.tif", bytes(huge), reason=f"{BOMB}|{CANNOT}")
-    yield Case("bombs", "solid.png", _save(Image.new("L", (16380, 16380)), "png"), reason=BOMB)
+    yield Case("bombs", "solid.png", _save(Image.new("L", (16390, 16390)), "png"), reason=BOMB)
     # A chunk of a few kilobytes that holds tens of megabytes.
     plain = _save(_picture(), "png")
     for tag, head in ((b"zTXt", b"Comment\0\0"), (b"iCCP", b"x\0\0"), (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0")):

@@ -115,20 +115,22 @@ def interrupted(*words: str, by: signal.Signals = signal.SIGINT, **how: Any) -> 
 def write_ncnn(stem: Path, widths: Sequence[tuple[int, int]], half: bool, scale: float = 1.0) -> list[np.ndarray]:
     """A stack of 3x3 convolutions of these (outputs, inputs) and random weights, PReLU between, in ncnn's two files.
 
+    Behind it the outputs are shuffled to 4x4 pixels and added to the nearest enlargement, as compact networks do.
     Returns each convolution's weight.
     """
     generator = np.random.default_rng(0)
-    lines, raw, weights = ["7767517", "1 1"], b"", []
+    lines, raw, weights = ["7767517", "1 1", "Input in 0 1 data", "Split s 1 2 data x up"], b"", []
     for i, (outputs, inputs) in enumerate(widths):
         weight = scale * generator.standard_normal((outputs, inputs, 3, 3))
         weight = weight.astype(np.float16 if half else np.float32)
         bias = (scale * generator.standard_normal(outputs)).astype(np.float32)
         raw += (0x01306B47 if half else 0).to_bytes(4, "little") + weight.tobytes() + bias.tobytes()
-        lines.append(f"Convolution c{i} 1 1 a b 0={outputs} 1=3 4=1 5=1 6={weight.size}")
+        lines.append(f"Convolution c{i} 1 1 x x 0={outputs} 1=3 4=1 5=1 6={weight.size}")
         if i + 1 < len(widths):
             raw += generator.random(outputs).astype(np.float32).tobytes()
-            lines.append(f"PReLU p{i} 1 1 b c 0={outputs}")
+            lines.append(f"PReLU p{i} 1 1 x x 0={outputs}")
         weights.append(weight.astype(np.float32))
+    lines += ["PixelShuffle d 1 1 x x 0=4", "Interp r 1 1 up up 0=1 1=4.0 2=4.0", "BinaryOp a 2 1 x up out"]
     stem.with_suffix(".param").write_text("\n".join(lines))
     stem.with_suffix(".bin").write_bytes(raw)
     return weights

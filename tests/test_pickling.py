@@ -66,10 +66,11 @@ def test_a_deep_copy_has_networks_of_its_own_as_they_are(pipe: CCSRPipeline) -> 
     with torch.no_grad():
         next(pipe.unet.parameters()).add_(0.1)
     twin, before = copy.deepcopy(pipe), _result(pipe)
-    np.testing.assert_array_equal(_result(twin), before)
+    # Weights of a file lie where they do in the file, copies where it suits; some processors then add in another order.
+    np.testing.assert_allclose(_result(twin), before, atol=1e-5)
     with torch.no_grad():
         next(twin.unet.parameters()).add_(0.5)
-    assert not np.array_equal(_result(twin), before)
+    assert not np.allclose(_result(twin), before, atol=1e-3)
     np.testing.assert_array_equal(_result(pipe), before)
     assert twin._lock is not pipe._lock
 

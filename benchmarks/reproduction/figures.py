@@ -10,10 +10,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ccsr import images
+from ccsr.data.levels import LEVELS
 from ccsr.data.pairs import generator_of
 from reproduction.measure import FIG2_STEPS, Upscaler, enlarged
-from reproduction.networks import SHIPPED, Shelf
-from reproduction.pictures import DEGRADATIONS, SEED
+from reproduction.networks import RECIPES, Shelf
+from reproduction.pictures import SEED, STAND_IN
 
 SIDE, BAR = 224, 22
 NUTS = {"T": 6, "t_max": "2/3", "t_min": "1/2"}
@@ -21,7 +22,7 @@ NUTS = {"T": 6, "t_max": "2/3", "t_min": "1/2"}
 
 def draw_figures(shelf: Shelf, results: Path, threads: int) -> None:
     """Fig. 4's panel of the three systems, and Fig. 2's of three qualities; what lacks its networks is left alone."""
-    found = {name: shelf.find(name) for name in SHIPPED}
+    found = {name: shelf.find(name) for name in RECIPES}
     networks = {name: network for name, network in found.items() if network is not None}
     results.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -36,7 +37,7 @@ def draw_figures(shelf: Shelf, results: Path, threads: int) -> None:
         }
         if {"v1", "v2", "full"} <= set(networks):
             truth = _crop(skimage.data.chelsea(), 40, 110)
-            lows = {"": _low(truth, "medium", here)}
+            lows = {"": _low(truth, STAND_IN, here)}
             _sheet(truth, lows, systems, networks, threads).save(results / "fig4.webp", quality=88, method=6)
         middle = FIG2_STEPS // 2
         systems = {
@@ -47,7 +48,7 @@ def draw_figures(shelf: Shelf, results: Path, threads: int) -> None:
         }
         if {"v1", "l1", "l1-gan"} <= set(networks):
             truth = _crop(skimage.data.coffee(), 60, 100)
-            lows = {level: _low(truth, level, here) for level in DEGRADATIONS}
+            lows = {level: _low(truth, level, here) for level in ("light", "medium", "heavy")}
             _sheet(truth, lows, systems, networks, threads).save(results / "fig2.webp", quality=88, method=6)
 
 
@@ -57,7 +58,7 @@ def _crop(photo: np.ndarray, y: int, x: int) -> np.ndarray:
 
 def _low(truth: np.ndarray, level: str, folder: Path) -> Path:
     good = torch.from_numpy(truth.copy()).permute(2, 0, 1).float() / 255
-    low = DEGRADATIONS[level].draw(good, generator_of(SEED, len(level))).permute(1, 2, 0).numpy()
+    low = LEVELS[level].draw(good, generator_of(SEED, len(level))).permute(1, 2, 0).numpy()
     path = folder / f"{level}.png"
     images.save(images.Picture(np.ascontiguousarray(low)), path)
     return path

@@ -1,57 +1,54 @@
-"""Results of one system on one set: computed, scored by `ccsr.evaluate`, and kept as JSON, not to be done again."""
+"""Results of one system on one set: computed, scored, and kept as JSON after each picture, not to be done again."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ccsr import CCSRPipeline, images
-from ccsr.evaluate import evaluate, versions
+from ccsr.data.pairs import enlarge
+from ccsr.evaluate import versions
+from ccsr.method.color import FIXES
 from ccsr.metrics import METRICS, PROTOCOLS, without_border
+from ccsr.networks import codec
 from ccsr.options import UpscaleOptions
 from ccsr.plan import make_plan
+from ccsr.stability import StabilityMeter
 from reproduction.networks import Network
-from reproduction.pictures import PictureSet
+from reproduction.pictures import Pair, PictureSet
 
 PROTOCOL = PROTOCOLS["ccsr"]
 """The paper's: four pixels of the border are cut."""
 SCORES = ("psnr", "ssim", "niqe", "squeezenet", "psnr_color")
 FIG2_SCORES = ("psnr", "niqe", "squeezenet")
 FIG2_STEPS = 20
+FACTOR = 4
 
 
 @dataclass(frozen=True)
 class System:
-    """A network and how it is sampled."""
+    """What is measured: a network and how it is sampled, or one of the two without a denoiser."""
 
     name: str
     title: str
-    network: str
-    options: dict[str, Any] = field(default_factory=dict)
+    network: str | None
+    """None: the bicubic enlargement."""
+    options: dict[str, Any] | None = field(default_factory=dict)
+    """None: the network's codec alone."""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether another noise gives another result."""
+        return self.network is not None and self.options is not None
 
 
-def stored(path: Path) -> dict[str, Any] | None:
-    """A record that was kept, or None."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return None
-
-
-def once(path: Path, request: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The record at `path` if it answers this very request, else what `compute` finds, kept there."""
-    kept = stored(path)
-    if kept is not None and kept["request"] == request:
-        return kept
-    record = {"request": request, **compute()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
-    return record
+Maker = Callable[[Path, int], list[np.ndarray]]
+"""(low-quality picture, number of the run) to the result, (H, W, 3) in 0..1, and what else was asked for."""
 
 
 class Upscaler:
@@ -72,47 +69,123 @@ class Upscaler:
         return [out.sr, *out.intermediates]
 
 
+class CodecAlone:
+    """The enlarged picture through the encoder and the decoder of a network, with its colour fix."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._pipe: CCSRPipeline | None = None
+
+    @torch.no_grad()
+    def __call__(self, path: Path, sample: int) -> list[np.ndarray]:
+        """The result, in 0..1; there is no noise in it."""
+        if self._pipe is None:
+            self._pipe = CCSRPipeline.from_pretrained(str(self.network.folder))
+        vae, up = self._pipe.vae, torch.from_numpy(enlarged(path)).permute(2, 0, 1)[None]
+        made = codec.decode(vae, codec.draw_latent(vae, codec.encode(vae, up), None))
+        fixed = FIXES[self._pipe.description.color_fix](made, up).clamp(0, 1)
+        return [fixed[0].permute(1, 2, 0).numpy()]
+
+
+def enlarged(path: Path) -> np.ndarray:
+    """A picture four times the size by the bicubic filter, (H, W, 3) in 0..1."""
+    x = torch.from_numpy(images.load(path).rgb).permute(2, 0, 1)[None]
+    return enlarge(x, (x.shape[2] * FACTOR, x.shape[3] * FACTOR))[0].permute(1, 2, 0).numpy()
+
+
+def maker_of(system: System, network: Network | None, threads: int) -> Maker:
+    """What computes a system's results; `network` is the system's."""
+    if network is None:
+        return lambda path, sample: [enlarged(path)]
+    return CodecAlone(network) if system.options is None else Upscaler(network, system.options, threads)
+
+
+class Clock:
+    """Tells how long the rest takes, from what the results so far have taken."""
+
+    def __init__(self, results: int) -> None:
+        self.left, self.done, self.spent = results, 0, 0.0
+
+    def tell(self, what: str, results: int, seconds: float) -> None:
+        """Print a line for `results` that have just been made."""
+        self.left, self.done, self.spent = self.left - results, self.done + results, self.spent + seconds
+        rest = self.left * self.spent / self.done / 60
+        print(f"{what}: {self.left} results left, about {rest:.0f} minutes", flush=True)
+
+
+def stored(path: Path) -> dict[str, Any] | None:
+    """A record that was kept, or None."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def keep(path: Path, record: dict[str, Any]) -> None:
+    """Write a record whole or not at all, a picture on a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    text = json.dumps({**record, "pictures": None})
+    pictures = ",\n".join(f" {json.dumps(name)}: {json.dumps(found)}" for name, found in record["pictures"].items())
+    part.write_text(text.replace('"pictures": null', f'"pictures": {{\n{pictures}\n}}') + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def request_of(system: System, network: Network | None, pictures: PictureSet) -> dict[str, Any]:
+    """What a record answers, whatever the number of pictures and runs."""
+    mark = None if network is None else network.fingerprint
+    return {"network": mark, "options": system.options, "set": pictures.name, "protocol": PROTOCOL.name}
+
+
+def begun(path: Path, request: dict[str, Any], pictures: PictureSet) -> dict[str, Any]:
+    """Of each picture that needs no computing: what an earlier call has found."""
+    kept = stored(path)
+    if kept is None or kept["request"] != request:
+        return {}
+    wanted = {pair.name: pair.runs for pair in pictures.pairs}
+    return {name: found for name, found in kept["pictures"].items() if wanted.get(name) == len(found[SCORES[0]])}
+
+
 def measure(
-    system: System, network: Network, pictures: PictureSet, seeds: int, work: Path, results: Path, threads: int
+    system: System, network: Network | None, pictures: PictureSet, results: Path, threads: int, clock: Clock
 ) -> dict[str, Any]:
-    """Means, G-STD and L-STD of a system on a set, and each picture's own share of them.
+    """Each picture's scores in each run, and its L-STD; what `results` holds already is taken from there."""
+    path, request = results / f"{system.name}.{pictures.name}.json", request_of(system, network, pictures)
+    found = begun(path, request, pictures)
+    make = maker_of(system, network, threads)
+    steps = list(make.options.trajectory.timesteps) if isinstance(make, Upscaler) else []
+    record = {"request": request, "timesteps": steps, "versions": versions(), "pictures": found}
+    scorers = _scorers(SCORES)
+    todo = [pair for pair in pictures.pairs if pair.name not in found]
+    for pair in todo:
+        start = time.monotonic()
+        found[pair.name] = _scored(make, pair, scorers)
+        # In the order of the set, whatever was computed when.
+        record["pictures"] = {p.name: found[p.name] for p in pictures.pairs if p.name in found}
+        keep(path, record)
+        clock.tell(f"{system.name} on {pictures.name}, {pair.name}", pair.runs, time.monotonic() - start)
+    if not todo and stored(path) != {**(stored(path) or {}), "pictures": found}:
+        keep(path, record)  # fewer pictures than before
+    return record
 
-    Results on the way stay in `work`, so an interrupted measurement goes on with the next picture.
-    """
-    upscaler = Upscaler(network, system.options, threads)
-    request = {
-        "network": network.fingerprint, "options": system.options, "set": pictures.name, "pictures": pictures.names,
-        "seeds": seeds, "protocol": PROTOCOL.name,
-    }  # fmt: skip
 
-    def compute() -> dict[str, Any]:
-        home = work / "results" / f"{system.name}-{network.fingerprint}" / pictures.folder.name
-        runs = [home / f"sample{sample:02d}" for sample in range(seeds)]
-        for number, path in enumerate(pictures.inputs):
-            print(f"{system.name} on {pictures.name}: picture {number + 1} of {len(pictures.inputs)}", flush=True)
-            for sample, run in enumerate(runs):
-                out = run / f"{path.stem}.png"
-                if not out.exists():
-                    run.mkdir(parents=True, exist_ok=True)
-                    images.save(images.Picture(upscaler(path, sample)[0]), out)
-        found = evaluate(runs, pictures.truths, PROTOCOL, [METRICS[name] for name in SCORES])
-        return {
-            "timesteps": list(upscaler.options.trajectory.timesteps),
-            "scores": {
-                name: {
-                    "mean": found.mean(name),
-                    "gstd": found.gstd(name) or 0.0,
-                    "of_picture": found.scores[name].mean(1).round(6).tolist(),
-                    "gstd_of_picture": found.scores[name].std(1).round(6).tolist(),
-                }
-                for name in SCORES
-            },
-            "lstd": found.lstd,
-            "lstd_of_picture": [round(found.lstd_of[name], 7) for name in found.images] if found.lstd_of else [],
-            "versions": versions(),
-        }
+def _scored(make: Maker, pair: Pair, scorers: dict[str, Any]) -> dict[str, Any]:
+    truth, meter = _eight_bit(images.load(pair.gt).rgb), StabilityMeter()
+    scores: dict[str, Any] = {name: [] for name in scorers}
+    for sample in range(pair.runs):
+        sr = _eight_bit(make(pair.lq, sample)[0])
+        for name, score in scorers.items():
+            scores[name].append(round(score(sr, truth), 6))
+        meter.update(pair.name, sample, sr / 255.0)
+    return {**scores, "lstd": round(meter.result().lstd, 7)} if pair.runs > 1 else scores
 
-    return once(results / f"{system.name}.{pictures.name}.json", request, compute)
+
+def _scorers(names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: METRICS[name].load() for name in names}
+
+
+def _eight_bit(picture: np.ndarray) -> np.ndarray:
+    return without_border(images.to_uint8(picture), PROTOCOL.border)
 
 
 def measure_steps(
@@ -125,43 +198,32 @@ def measure_steps(
 ) -> dict[str, Any]:
     """Fig. 2: scores of the decoded estimate of each step (or the last alone) of each system, one run of each picture.
 
-    `systems` are networks and options by name. Also scores of the enlarged input (`bicubic`).
+    `systems` are networks and options by name. A picture's scores are a list of steps for each of them.
     """
+    path = results / f"fig2.{pictures.name}.json"
     request = {
         "networks": {name: network.fingerprint for name, (network, _) in systems.items()},
         "options": {name: options for name, (_, options) in systems.items()},
-        "set": pictures.name, "pictures": pictures.names, "each_step": each_step,
+        "set": pictures.name, "each_step": each_step,
     }  # fmt: skip
-
-    def compute() -> dict[str, Any]:
-        scorers = {name: METRICS[name].load() for name in FIG2_SCORES}
-
-        def scored(sr: np.ndarray, truth: Path) -> dict[str, float]:
-            a, b = (without_border(images.to_uint8(x), PROTOCOL.border) for x in (sr, images.load(truth).rgb))
-            return {name: round(score(a, b), 6) for name, score in scorers.items()}
-
-        def truth_of(path: Path) -> Path:
-            return next(p for p in pictures.truths.iterdir() if p.stem == path.stem)
-
-        found: dict[str, Any] = {}
-        for name, (network, options) in systems.items():
-            upscaler = Upscaler(network, {**options, "intermediates": each_step}, threads)
-            steps = []
-            for path in pictures.inputs:
-                print(f"fig. 2: {name} on {pictures.name}: {path.stem}", flush=True)
-                made = upscaler(path, 0)
-                steps.append([scored(x, truth_of(path)) for x in (made[1:] or made)])
-            found[name] = {"timesteps": list(upscaler.options.trajectory.timesteps), "of_picture": steps}
-        return {"steps": found, "bicubic": [scored(enlarged(p), truth_of(p)) for p in pictures.inputs]}
-
-    return once(results / f"fig2.{pictures.name}.json", request, compute)
-
-
-def enlarged(path: Path, factor: int = 4) -> np.ndarray:
-    """A picture four times the size by the bicubic filter, (H, W, 3) in 0..1."""
-    import torch
-
-    from ccsr.data.pairs import enlarge
-
-    x = torch.from_numpy(images.load(path).rgb).permute(2, 0, 1)[None]
-    return enlarge(x, (x.shape[2] * factor, x.shape[3] * factor))[0].permute(1, 2, 0).numpy()
+    kept = stored(path)
+    found = kept["pictures"] if kept is not None and kept["request"] == request else {}
+    makers = {
+        name: Upscaler(network, {**options, "intermediates": each_step}, threads)
+        for name, (network, options) in systems.items()
+    }
+    steps = {name: list(make.options.trajectory.timesteps) for name, make in makers.items()}
+    scorers = _scorers(FIG2_SCORES)
+    for pair in pictures.pairs:
+        if pair.name in found:
+            continue
+        truth, scores = _eight_bit(images.load(pair.gt).rgb), {}
+        for name, make in makers.items():
+            made = make(pair.lq, 0)
+            shown = [_eight_bit(sr) for sr in (made[1:] or made)]
+            scores[name] = [{key: round(score(sr, truth), 6) for key, score in scorers.items()} for sr in shown]
+        found[pair.name] = scores
+        print(f"fig. 2 on {pictures.name}, {pair.name}", flush=True)
+        keep(path, {"request": request, "timesteps": steps, "pictures": found})
+    wanted = {pair.name for pair in pictures.pairs}
+    return {"request": request, "timesteps": steps, "pictures": {n: v for n, v in found.items() if n in wanted}}

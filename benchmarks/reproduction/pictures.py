@@ -1,104 +1,80 @@
-"""The sets of pictures, made ready in the work folder: `test_LR/` and `test_HR/`, names alike."""
+"""The sets of pictures: pairs of a low-quality picture and its original, and how many runs each gets."""
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from ccsr.data.degrade import HIGH, LOW, degrade_folder
-from ccsr.data.pairs import DegradationConfig
-from ccsr.degradation.realesrgan import DegradationRound
+from ccsr.data.levels import LEVELS
 
 SEED = 12
 """Of the degradations."""
+REALSR, STAND_IN = "realsr", "heavy"
+ON_LEVELS = ("clean", "light", "medium", "heavy")
+"""Of `ccsr.data.levels`, at a factor of 4. The last is the published training's degradation: DIV2K's stand-in."""
+TITLES = {REALSR: "RealSR", **{level: f"cid22_validation, {level}" for level in ON_LEVELS}}
+_T = TypeVar("_T")
 
-# The strong part of the ranges of Real-ESRGAN's own training, which is harsher than the published one of CCSR.
-_HARSH = (
-    DegradationRound(
-        1.0, (1.5, 3.0), (1.0, 2.0), (0.2, 0.7, 0.1), (0.15, 1.5), (15.0, 30.0), (1.5, 3.0), (30, 60), 0.1, (0.5, 4)
-    ),
-    DegradationRound(
-        0.8, (0.7, 1.5), (1.0, 2.0), (0.3, 0.4, 0.3), (0.3, 1.2), (12.0, 25.0), (1.2, 2.5), (30, 60), 0.1, (0.5, 4)
-    ),
-)
-DEGRADATIONS = {
-    "light": DegradationConfig(light_share=1.0),
-    "medium": DegradationConfig(),
-    "heavy": DegradationConfig(first=_HARSH[0], second=_HARSH[1]),
-}
-"""medium is the published training's, which makes the stand-in."""
-TITLES = {
-    "realsr": "RealSR",
-    "light": "cid22_validation, light degradation",
-    "medium": "cid22_validation through the published degradation (stands in for DIV2K)",
-    "heavy": "cid22_validation, heavy degradation",
-}
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture."""
+
+    lq: Path
+    gt: Path
+    runs: int
+    """With so many noises."""
+
+    @property
+    def name(self) -> str:
+        """Without suffix."""
+        return self.lq.stem
 
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Pairs in one folder."""
+    """Pairs under one name."""
 
     name: str
-    folder: Path
+    pairs: tuple[Pair, ...]
 
-    @property
-    def inputs(self) -> list[Path]:
-        """Low-quality pictures, in order."""
-        return sorted((self.folder / LOW).iterdir())
-
-    @property
-    def truths(self) -> Path:
-        """The folder of their originals."""
-        return self.folder / HIGH
-
-    @property
-    def names(self) -> list[str]:
-        """Names without suffix."""
-        return [path.stem for path in self.inputs]
+    def once(self) -> "PictureSet":
+        """The same with one run of each, for what has no noise."""
+        return replace(self, pairs=tuple(replace(pair, runs=1) for pair in self.pairs))
 
 
-def spread(items: Sequence[Path], count: int) -> list[Path]:
+def spread(items: Sequence[_T], count: int) -> list[_T]:
     """`count` of them, evenly spread, the first among them; all where there are not so many."""
     count = min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def realsr(data: Path, work: Path, count: int) -> PictureSet:
-    """The first of RealSR's pictures and others spread evenly behind it."""
-    source = data / "benchmark" / "realsr"
-    out = work / "sets" / f"realsr-{count}"
-
-    def fill(part: Path) -> None:
-        for low in spread(sorted((source / LOW).iterdir()), count):
-            for kind in (LOW, HIGH):
-                (part / kind).mkdir(exist_ok=True)
-                shutil.copyfile(source / kind / low.name, part / kind / low.name)
-
-    return PictureSet("realsr", _made(out, fill))
+def realsr(data: Path, count: int, runs: int, stable: int, stable_runs: int) -> PictureSet:
+    """`count` of RealSR's pictures with `runs` runs; `stable` of them with `stable_runs`, for deviations."""
+    home = data / "benchmark" / "realsr"
+    lows = spread(sorted((home / LOW).iterdir()), count)
+    many = set(spread(lows, stable))
+    return PictureSet(
+        REALSR, tuple(Pair(low, home / HIGH / low.name, stable_runs if low in many else runs) for low in lows)
+    )
 
 
-def degraded(data: Path, work: Path, count: int, level: str) -> PictureSet:
-    """Pictures of cid22_validation, a quarter of the side by one of `DEGRADATIONS`."""
-    sources = [p for p in sorted((data / "cid22_validation").iterdir()) if p.suffix != ".csv"]
-
-    def fill(part: Path) -> None:
-        with tempfile.TemporaryDirectory() as good:
-            for source in spread(sources, count):
-                shutil.copyfile(source, Path(good) / source.name)
-            for made in degrade_folder(Path(good), part, DEGRADATIONS[level], seed=SEED):
-                if made.error:
-                    raise RuntimeError(made.error)
-
-    return PictureSet(level, _made(work / "sets" / f"{level}-{count}", fill))
-
-
-def _made(out: Path, fill: Callable[[Path], None]) -> Path:
-    if not out.is_dir():
-        part = out.with_name(f".{out.name}.part")
+def degraded(data: Path, work: Path, level: str, count: int, runs: int) -> PictureSet:
+    """Pictures of cid22_validation, a quarter of the side by one of the levels of damage, made once in `work`."""
+    sources = spread([p for p in sorted((data / "cid22_validation").iterdir()) if p.suffix != ".csv"], count)
+    home = work / "sets" / f"{level}-{len(sources)}"
+    if not home.is_dir():
+        part = home.with_name(f".{home.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        fill(part)
-        part.rename(out)
-    return out
+        with tempfile.TemporaryDirectory() as good:
+            for source in sources:
+                shutil.copyfile(source, Path(good) / source.name)
+            for made in degrade_folder(Path(good), part, LEVELS[level], seed=SEED):
+                if made.error:
+                    raise RuntimeError(made.error)
+        part.rename(home)
+    return PictureSet(level, tuple(Pair(low, home / HIGH / low.name, runs) for low in sorted((home / LOW).iterdir())))

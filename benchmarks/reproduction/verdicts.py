@@ -1,31 +1,32 @@
-"""From measured differences to words: does a claim of the paper hold here, or is the difference within the noise?"""
+"""From measured differences to words: does a claim of the paper hold here, not hold, or can it not be decided?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from scipy.stats import t as student
 
 from ccsr.metrics import METRICS
 
-Outcome = Literal["holds", "contrary", "within noise"]
+Direction = Literal["better", "worse"]
+Outcome = Literal["as claimed", "the contrary", "not clear"]
+CONFIDENCE = 0.95
+MEAN_RUNS = 2
+"""Runs of a picture that its mean is taken over: the same number for all, though some have more for deviations."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean over pictures of a paired difference, and twice its standard error."""
+    """Mean over pictures of a paired difference, and half the width of its confidence interval."""
 
     mean: float
     error: float
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether it is larger than its error; with one picture there is none to hold it against."""
-        return abs(self.mean) > self.error
+    pictures: int
 
 
-def difference(a: Sequence[float], b: Sequence[float]) -> Difference:
-    """Of `a` minus `b`, values of the same pictures.
+def difference(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Difference:
+    """Of `a` minus `b`, values of the same pictures, with Student's t for so many; infinite for one picture.
 
     Raises:
         ValueError: they are not of the same pictures.
@@ -33,16 +34,42 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     apart = np.asarray(a, float) - np.asarray(b, float)
     if len(a) != len(b) or not len(a):
         raise ValueError(f"{len(a)} and {len(b)} pictures")
-    error = 2 * apart.std(ddof=1) / np.sqrt(len(apart)) if len(apart) > 1 else np.inf
-    return Difference(float(apart.mean()), float(error))
+    count = len(apart)
+    if count == 1:
+        return Difference(float(apart[0]), float("inf"), 1)
+    wide = float(student.ppf(0.5 + confidence / 2, count - 1))
+    return Difference(float(apart.mean()), wide * float(apart.std(ddof=1)) / count**0.5, count)
 
 
-def values_of(record: dict[str, Any], quantity: str) -> list[float]:
-    """Of each picture: a metric's mean (`psnr`), its G-STD (`gstd psnr`), or `lstd`."""
+def values_of(record: Mapping[str, Any], quantity: str) -> dict[str, float]:
+    """By picture: a metric's mean (`psnr`), its deviation over runs (`gstd psnr`), or `lstd`.
+
+    Deviations are of the pictures with the most runs; empty where none has more than a mean takes.
+    """
+    pictures, kind, metric = record["pictures"], *quantity.rpartition(" ")[::2]
+    if quantity != "lstd" and not kind:
+        return {name: float(np.mean(found[metric][:MEAN_RUNS])) for name, found in pictures.items()}
+    runs = {name: len(found["psnr"]) for name, found in pictures.items()}
+    most = max(runs.values(), default=0)
+    many = [name for name, count in runs.items() if count == most > MEAN_RUNS]
     if quantity == "lstd":
-        return list(record["lstd_of_picture"])
-    word, _, metric = quantity.rpartition(" ")
-    return list(record["scores"][metric]["gstd_of_picture" if word == "gstd" else "of_picture"])
+        return {name: pictures[name]["lstd"] for name in many}
+    return {name: float(np.std(pictures[name][metric])) for name in many}
+
+
+def mean_of(record: Mapping[str, Any], quantity: str) -> float | None:
+    """Over pictures; None where it is not known."""
+    values = values_of(record, quantity)
+    return float(np.mean(list(values.values()))) if values else None
+
+
+def compared(
+    first: Mapping[str, Any], second: Mapping[str, Any], quantity: str, confidence: float = CONFIDENCE
+) -> Difference | None:
+    """The first record minus the second over the pictures that both have; None where there are none."""
+    a, b = values_of(first, quantity), values_of(second, quantity)
+    both = [name for name in a if name in b]
+    return difference([a[n] for n in both], [b[n] for n in both], confidence) if both else None
 
 
 def is_better_when_higher(quantity: str) -> bool:
@@ -60,57 +87,33 @@ def title_of(quantity: str) -> str:
 
 @dataclass(frozen=True)
 class Check:
-    """One part of a claim: in `quantity`, the first of two systems is better (or worse) than the second."""
+    """One comparison of a claim: in `quantity`, the first of two systems is better (or worse) than the second."""
 
+    first: str
+    second: str
     quantity: str
-    outcome: Outcome
     found: Difference
-
-    @property
-    def text(self) -> str:
-        """With its figure."""
-        word = {"holds": "as claimed", "contrary": "**the contrary**", "within noise": "within noise"}[self.outcome]
-        return f"{title_of(self.quantity)} {self.found.mean:+.3g} ± {self.found.error:.2g} ({word})"
+    floor: float | None
+    """How far apart two trainings by one recipe may be; None where both systems are one network."""
+    outcome: Outcome
 
 
-def check(first: dict[str, Any], second: dict[str, Any], quantity: str, claim: Literal["better", "worse"]) -> Check:
-    """Hold the claim that `first` is better (or worse) than `second` against two records of the same pictures."""
-    found = difference(values_of(first, quantity), values_of(second, quantity))
-    if not found.is_clear:
-        return Check(quantity, "within noise", found)
+def outcome_of(found: Difference, quantity: str, claim: Direction, floor: float | None) -> Outcome:
+    """Clear is what lies outside its confidence interval and, where there is one, above the noise floor."""
+    if abs(found.mean) <= max(found.error, floor or 0.0):
+        return "not clear"
     better = (found.mean > 0) == is_better_when_higher(quantity)
-    return Check(quantity, "holds" if better == (claim == "better") else "contrary", found)
+    return "as claimed" if better == (claim == "better") else "the contrary"
 
 
-def verdict(checks: Sequence[Check]) -> str:
-    """One line for a claim of several parts."""
-    counts = {word: sum(c.outcome == word for c in checks) for word in ("holds", "contrary", "within noise")}
-    total = len(checks)
-    if counts["holds"] == total:
-        return "holds"
-    if counts["within noise"] == total:
-        return "within noise"
-    if counts["contrary"] == total:
+def floor_of(one: Mapping[str, Any], twin: Mapping[str, Any], quantity: str) -> float:
+    """The largest difference between two trainings that these two leave possible; infinite where nothing is known."""
+    apart = compared(one, twin, quantity)
+    return float("inf") if apart is None else abs(apart.mean) + apart.error
+
+
+def verdict(outcomes: Sequence[Outcome]) -> str:
+    """Of a claim: it holds when every part is clearly as claimed, and does not when one is clearly the contrary."""
+    if "the contrary" in outcomes:
         return "does not hold"
-    if not counts["holds"]:
-        return f"does not hold ({counts['contrary']} of {total} clearly the contrary, the rest within noise)"
-    parts = [f"{counts['holds']} of {total} as claimed"]
-    parts += [f"{counts['contrary']} the contrary"] if counts["contrary"] else []
-    parts += [f"{counts['within noise']} within noise"] if counts["within noise"] else []
-    return f"holds in part ({', '.join(parts)})"
-
-
-def twin_verdict(free: dict[str, Any], all_pictures: dict[str, Any]) -> tuple[bool, list[str]]:
-    """The issue's rule: the free weights are right if within 0.1 dB, and 2 % in the other scores, of the others.
-
-    Being better by more does not count against them.
-    """
-    is_right, lines = True, []
-    for name, ours in free["scores"].items():
-        theirs = all_pictures["scores"][name]["mean"]
-        behind = theirs - ours["mean"] if is_better_when_higher(name) else ours["mean"] - theirs
-        decibel = name.startswith("psnr")
-        short = behind if decibel else behind / abs(theirs)
-        is_right &= short <= (0.1 if decibel else 0.02)
-        lines.append(f"{METRICS[name].title} {-short:+.3f} dB" if decibel else f"{METRICS[name].title} {-short:+.1%}")
-    return is_right, lines
+    return "holds" if outcomes and set(outcomes) == {"as claimed"} else "not decided"

@@ -268,7 +268,7 @@ class UpscaleOptions:
     )
     steps: int = _option(
         1,
-        "1 is truest and fastest, 4 most detailed",
+        "1 truest, 4 most detailed; nano: just 1",
         "result",
         minimum=1,
         maximum=999,

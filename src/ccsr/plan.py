@@ -150,18 +150,29 @@ def work_size(
 
 
 @cache
-def cpu_flags() -> frozenset[str]:
-    """What this CPU can do, in the words of the system; empty where it does not say."""
+def cpu_says(*names: str) -> frozenset[str]:
+    """The words of the first of the system's lines on this CPU with one of these names; empty where it has none."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:
-            return frozenset(next((line for line in lines if line.startswith(("flags", "Features"))), "").split())
+            found = (words for line in lines for name, _, words in [line.partition(":")] if name.strip() in names)
+            return frozenset(next(found, "").split())
     except OSError:
         return frozenset()
 
 
-def has_bf16() -> bool:
-    """Whether this CPU multiplies bf16 in hardware; elsewhere bf16 is emulated and slower than fp32."""
-    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+def bf16_is_faster(backward: bool = False) -> bool:
+    """Whether networks are computed faster in bf16 than in fp32 on this CPU, or, with `backward`, trained.
+
+    It is decided by what the processor is, never by a measurement: bytes must not depend on chance. AMX multiplies bf16
+    several times as fast. AVX-512's bf16 takes half the time of fp32 on AMD's processors, and twice the time on
+    Intel's. Arm's were not measured, and are not trained in it.
+    """
+    flags = cpu_says("flags", "Features")
+    return (
+        "amx_bf16" in flags
+        or ("avx512_bf16" in flags and "GenuineIntel" not in cpu_says("vendor_id"))
+        or ("bf16" in flags and not backward)
+    )
 
 
 def resolve_machine(options: UpscaleOptions) -> tuple[str, str, int]:
@@ -178,7 +189,7 @@ def resolve_machine(options: UpscaleOptions) -> tuple[str, str, int]:
         raise OptionError(f"--device {device} is not available here", hint="use --device cpu")
     dtype = options.dtype
     if dtype == "auto":
-        dtype = ("bf16" if has_bf16() else "fp32") if kind == "cpu" else "fp16" if kind == "cuda" else "fp32"
+        dtype = ("bf16" if bf16_is_faster() else "fp32") if kind == "cpu" else "fp16" if kind == "cuda" else "fp32"
     threads = (
         options.threads or len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -207,7 +218,7 @@ def make_plan(width: int, height: int, options: UpscaleOptions, model: "ModelDes
     at_work = max(_at_work(part, pixels) * part.pixel_bytes for part in (denoiser, vae))
     if COMPAT[options.compat].whole_encoder:
         at_work = max(at_work, pixels * vae.pixel_bytes)
-    resident = _resident(width * height, pixels, model.latent_factor, options)
+    resident = _resident(width * height, pixels, model, options)
     weights = sum(model.parameters.values()) * BYTES[dtype]
     memory = int(weights + lanes * options.batch_size * (at_work + resident) + _PROGRAM)
     if memory > (limit := _physical_memory()) and device == "cpu":
@@ -231,7 +242,7 @@ def make_plan(width: int, height: int, options: UpscaleOptions, model: "ModelDes
         work_width=work[0],
         work_height=work[1],
         memory_bytes=memory,
-        disk_bytes=_on_disk(width * height, pixels, model.latent_factor, options),
+        disk_bytes=_on_disk(width * height, pixels, output[0] * output[1], model.latent_factor, options),
         flops=_operations(pixels, options, model),
     )
 
@@ -294,27 +305,31 @@ def _at_work(tiles: _Tiles, pixels: int) -> int:
     return min(pixels, max(tiles.side**2 * tiles.together, windows))
 
 
-def _resident(input_pixels: int, pixels: int, factor: int, options: UpscaleOptions) -> float:
+def _resident(input_pixels: int, pixels: int, model: "ModelDescription", options: UpscaleOptions) -> float:
     """Bytes of what is as large as the picture and is not in working files: arrays under their limit, what a decoder
-    and an encoder hold (WebP and AVIF hold the picture), and the sampler's latents."""
+    and an encoder hold (WebP and AVIF hold the picture)."""
     bound = (pixels, *(input_pixels,) * 3) if options.consistency else ()
     arrays = sum(min(RESIDENT, 12 * count) for count in (input_pixels, pixels, pixels, pixels, *bound))
-    latents = 6 * 16 * pixels / factor**2
+    latents = 6 * min(RESIDENT, 4 * model.latent_channels * pixels / model.latent_factor**2)
     published = 24 * pixels if COMPAT[options.compat].fit != "pad" else 0
     return arrays + 4 * input_pixels + 2 * pixels + latents + published
 
 
-def _on_disk(input_pixels: int, pixels: int, factor: int, options: UpscaleOptions) -> int:
-    """Bytes of the working files of a large picture: the enlarged input, what is decoded, the result and what is
-    written, the latents, and what binds the result to its input."""
+def _on_disk(input_pixels: int, pixels: int, output_pixels: int, factor: int, options: UpscaleOptions) -> int:
+    """Bytes of the working files of a large picture that is computed with `pixels`: the enlarged input, what is decoded
+    and the latents; the result, unless it takes the enlarged input's place; what is written, and what binds the result
+    to its input."""
     if 12 * pixels <= RESIDENT:
         return 0
-    per_input, per_pixel = 12, 12 * 3 + 6 + 16 * 4 / factor**2
+    per_input, per_pixel = 12, 6
+    if pixels != output_pixels or COMPAT[options.compat].fit != "pad" or options.intermediates:
+        per_pixel += 12
     if options.consistency:
         per_input, per_pixel = per_input + 12 * 3, per_pixel + 12
     if options.mask:
         per_pixel += 4
-    return int(options.batch_size * (per_input * input_pixels + per_pixel * pixels))
+    computed = (12 * 2 + 16 * 4 / factor**2) * pixels
+    return int(options.batch_size * (per_input * input_pixels + computed + per_pixel * output_pixels))
 
 
 def _operations(pixels: int, options: UpscaleOptions, model: "ModelDescription") -> float:

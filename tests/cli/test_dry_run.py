@@ -76,9 +76,9 @@ def test_a_large_picture_tells_the_disk_it_needs(desk: Path, tiny: str, capsys: 
     write_picture(desk / "a.png", 1200, 1000)
     lines = told(capsys, tiny, "a.png")
     assert lines[0].startswith("a.png: 1200x1000 to 4800x4000 (19 megapixels), ")
-    # For each pixel of the result three floats in three files, what is written and this model's latents, 36 + 6 + 16
+    # For each pixel of the result three floats in two files, what is written and this model's latents, 24 + 6 + 16
     # bytes; for each of the photo 12.
-    assert lines[2].endswith(" of memory, and 1.1 GB of disk for working files beside the results")
+    assert lines[2].endswith(" of memory, and 898 MB of disk for working files beside the results")
 
 
 def test_json_stays_as_it_is(desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,14 @@ def test_one_picture(desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]) 
     assert Image.open("photo_x4.png").size == (40, 28)
 
 
+def test_more_steps_than_are_of_use_are_told(desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(desk / "photo.png", 10, 7)
+    said = "note: nano's results hardly change with more than --steps 1"
+    for model, words, told in (("nano", "--steps 2", True), ("nano", "--T 6", False), (tiny, "--steps 2", False)):
+        assert upscale(model, "photo.png", *words.split(), "--overwrite") == 0
+        assert (said in capsys.readouterr().err.splitlines()) == told
+
+
 def test_a_folder_with_broken_files(desk: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_picture(desk / "in" / "a.png")
     write_picture(desk / "in" / "sub" / "b.webp")

@@ -1,4 +1,4 @@
-"""The nodes' contract with ComfyUI, without it: types, widgets, BHWC in 0..1; the two hooks of the host are stubbed."""
+"""The nodes' contract with ComfyUI, without it: types, widgets, BHWC in 0..1; the hooks of the host are stubbed."""
 
 import importlib
 import json
@@ -15,6 +15,7 @@ import torch
 from ccsr import CCSRPipeline
 from ccsr.comfyui import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from ccsr.comfyui.inputs import FROM_MODEL, inputs, node_options, options_from
+from ccsr.comfyui.nodes import Loaded
 from ccsr.errors import OptionError
 from ccsr.images.resample import enlarge
 from ccsr.options import UpscaleOptions, options_of
@@ -25,7 +26,7 @@ TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "IMAGE", "MASK", "CCSR_MODEL"}
 
 
 @pytest.fixture(scope="module")
-def model(tiny: str) -> dict[str, Any]:
+def model(tiny: str) -> Loaded:
     (loaded,) = NODE_CLASS_MAPPINGS["CCSRLoadModel"]().load("nano", "fp32", folder=tiny)
     return loaded
 
@@ -99,7 +100,7 @@ def test_untouched_widgets_are_no_options() -> None:
         UpscaleOptions.from_mapping(options_from({**touched, "steps": 2}))
 
 
-def test_the_exact_size_and_the_pipelines_own_values(model: dict[str, Any], tiny: str) -> None:
+def test_the_exact_size_and_the_pipelines_own_values(model: Loaded, tiny: str) -> None:
     image = frames(1, 9, 13)
     values = {**defaults("CCSRUpscale"), "width": 40, "seed": 3}
     out, mask = NODE_CLASS_MAPPINGS["CCSRUpscale"]().upscale(model, image, **values)
@@ -115,7 +116,7 @@ def test_the_exact_size_and_the_pipelines_own_values(model: dict[str, Any], tiny
     np.testing.assert_array_equal(out[0].numpy(), same.clip(0, 1))
 
 
-def test_frames_have_the_same_noise(model: dict[str, Any]) -> None:
+def test_frames_have_the_same_noise(model: Loaded) -> None:
     image = frames(1, 8, 8).expand(3, -1, -1, -1)
     out, _ = NODE_CLASS_MAPPINGS["CCSRUpscale"]().upscale(model, image, **defaults("CCSRUpscale"))
     assert out.shape == (3, 32, 32, 3)
@@ -123,7 +124,7 @@ def test_frames_have_the_same_noise(model: dict[str, Any]) -> None:
     assert torch.equal(out[0], out[2])
 
 
-def test_alpha_and_masks_pass(model: dict[str, Any]) -> None:
+def test_alpha_and_masks_pass(model: Loaded) -> None:
     image = frames(2, 8, 8, 4)
     image[..., 3] = torch.linspace(0, 1, 8)
     node, values = NODE_CLASS_MAPPINGS["CCSRUpscale"](), defaults("CCSRUpscale")
@@ -142,7 +143,7 @@ def test_alpha_and_masks_pass(model: dict[str, Any]) -> None:
     assert (mask[:, :, 20:] == 1).float().mean() > 0.9
 
 
-def test_where_the_restore_mask_is_0_the_enlarged_input_stays(model: dict[str, Any]) -> None:
+def test_where_the_restore_mask_is_0_the_enlarged_input_stays(model: Loaded) -> None:
     image, node, values = frames(2, 8, 8), NODE_CLASS_MAPPINGS["CCSRUpscale"](), defaults("CCSRUpscale")
     kept = torch.ones(1, 16, 16)
     kept[:, :, :8] = 0
@@ -155,13 +156,13 @@ def test_where_the_restore_mask_is_0_the_enlarged_input_stays(model: dict[str, A
     assert not mask.any()
 
 
-def test_values_a_little_outside_are_clamped(model: dict[str, Any]) -> None:
+def test_values_a_little_outside_are_clamped(model: Loaded) -> None:
     image = frames(1, 8, 8) * 1.2 - 0.1
     out, _ = NODE_CLASS_MAPPINGS["CCSRUpscale"]().upscale(model, image, **defaults("CCSRUpscale"))
     assert torch.isfinite(out).all()
 
 
-def test_the_stability_map(model: dict[str, Any]) -> None:
+def test_the_stability_map(model: Loaded) -> None:
     node = NODE_CLASS_MAPPINGS["CCSRStabilityMap"]()
     values = {**defaults("CCSRStabilityMap"), "samples": 3}
     samples, colours, deviation = node.measure(model, frames(1, 8, 10), **values)
@@ -178,8 +179,8 @@ class Interrupted(Exception):  # noqa: N818 -- stands for ComfyUI's own
 
 @pytest.fixture
 def comfy(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The two hooks of the host, and what they heard."""
-    heard: dict[str, Any] = {"bar": [], "stop_at": None}
+    """The hooks of the host, and what they heard."""
+    heard: dict[str, Any] = {"bar": [], "stop_at": None, "brought": []}
 
     class ProgressBar:
         def __init__(self, total: int) -> None:
@@ -193,17 +194,30 @@ def comfy(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         if heard["stop_at"] is not None and len(heard["bar"]) >= heard["stop_at"]:
             raise Interrupted
 
+    class ModelPatcher:
+        def __init__(self, model: torch.nn.Module, load_device: torch.device, offload_device: torch.device) -> None:
+            self.model = model
+            assert (load_device.type, offload_device.type) == ("cpu", "meta")
+
+    def load_models_gpu(models: list[ModelPatcher], memory_required: int, force_full_load: bool) -> None:
+        assert force_full_load
+        heard["brought"].append((models[0].model, memory_required))
+
     utils, management = ModuleType("comfy.utils"), ModuleType("comfy.model_management")
+    patcher = ModuleType("comfy.model_patcher")
+    patcher.ModelPatcher = ModelPatcher  # type: ignore[attr-defined]
     utils.ProgressBar = ProgressBar  # type: ignore[attr-defined]
     management.throw_exception_if_processing_interrupted = check  # type: ignore[attr-defined]
     management.get_torch_device = lambda: torch.device("cpu")  # type: ignore[attr-defined]
+    management.unet_offload_device = lambda: torch.device("meta")  # type: ignore[attr-defined]
+    management.load_models_gpu = load_models_gpu  # type: ignore[attr-defined]
     for name, module in (("comfy", ModuleType("comfy")), ("comfy.utils", utils),
-                         ("comfy.model_management", management)):  # fmt: skip
+                         ("comfy.model_management", management), ("comfy.model_patcher", patcher)):  # fmt: skip
         monkeypatch.setitem(sys.modules, name, module)
     return heard
 
 
-def test_progress_and_interrupt(model: dict[str, Any], comfy: dict[str, Any]) -> None:
+def test_progress_and_interrupt(model: Loaded, comfy: dict[str, Any]) -> None:
     node, values = NODE_CLASS_MAPPINGS["CCSRUpscale"](), defaults("CCSRUpscale")
     node.upscale(model, frames(2, 8, 8), **values)
     bar = comfy["bar"]
@@ -218,6 +232,29 @@ def test_progress_and_interrupt(model: dict[str, Any], comfy: dict[str, Any]) ->
     # The networks are whole again afterwards.
     comfy["stop_at"] = None
     node.upscale(model, frames(1, 8, 8), **values)
+
+
+def test_the_host_manages_the_weights(tiny: str, comfy: dict[str, Any]) -> None:
+    (model,) = NODE_CLASS_MAPPINGS["CCSRLoadModel"]().load("nano", "fp32", folder=tiny)
+    assert comfy["brought"] == []
+    NODE_CLASS_MAPPINGS["CCSRUpscale"]().upscale(model, frames(2, 8, 8), **defaults("CCSRUpscale"))
+    networks = model.upscaler.networks
+    for module, needed in comfy["brought"]:
+        assert list(module) == [networks.unet, networks.controlnet, networks.vae]
+        assert needed > 1e6
+    assert len(comfy["brought"]) == 2
+
+
+def test_diffusers_is_not_imported_for_nano() -> None:
+    code = (
+        "import sys, torch\n"
+        "from ccsr.comfyui import NODE_CLASS_MAPPINGS as nodes\n"
+        "(model,) = nodes['CCSRLoadModel']().load('nano', 'fp32')\n"
+        "sr, _ = nodes['CCSRUpscale']().upscale(model, torch.rand(1, 8, 8, 3))\n"
+        "print(tuple(sr.shape), 'diffusers' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "(1, 32, 32, 3) False", done.stderr
 
 
 def test_the_example_workflow_fits_the_nodes() -> None:

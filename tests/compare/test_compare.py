@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from ccsr.cli.main import main
-from ccsr.metrics import psnr
+from ccsr.metrics import consistency, psnr
 from ccsr.stability import gstd
 from helpers import write_picture
 
@@ -25,7 +25,7 @@ title: Three pictures
 data: set
 dataset: RealSR
 preset: osediff
-metrics: [psnr, ssim, l1]
+metrics: [psnr, ssim, l1, consistency]
 samples: 2
 seed: 7
 threads: 1
@@ -121,6 +121,10 @@ def test_from_configuration_to_report(done: Done) -> None:
     wanted = Image.open(home / "set/LR/a.webp").convert("RGB").resize((48, 32), Image.Resampling.LANCZOS)
     assert np.array_equal(lanczos, np.asarray(wanted))
 
+    # Reduced to its input's size, what was enlarged is nearly that again.
+    lq = np.asarray(Image.open(home / "out/inputs/a.png"))
+    assert methods["lanczos"]["per_image"]["a"]["consistency"] == pytest.approx([consistency(lanczos, lq)])
+
     ours = methods["tiny S1"]
     assert (ours["runs"], ours["steps"], ours["pictures"]) == (2, 1, 3)
     assert ours["parameters"] > 1000
@@ -141,6 +145,7 @@ def test_forms_agree(done: Done) -> None:
     assert len({row.replace("\\|", "").count("|") for row in rows}) == 1
     assert "| *paper, Table V: CCSR-S1* | 100 | 10 | 1 | not available | 25.97 / 0.1976 |" in markdown
     assert "| *SeeSR, paper, Table V: SeeSR-S3* | 100 | 10 | 3 |" in markdown
+    assert re.search(r"- \[\d] weights of sha256 [0-9a-f]{12}\n", markdown)
     assert "- broken: " in markdown
     with (home / "out" / "table.csv").open(encoding="utf-8") as lines:
         written = list(csv.DictReader(lines))
@@ -225,7 +230,7 @@ def test_the_table_goes_into_a_page(home: Path, capsys: pytest.CaptureFixture[st
 def test_what_cannot_be_measured_is_not_available(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CCSR_METRIC_WEIGHTS", raising=False)
     config = home / "compare.yaml"
-    config.write_text(config.read_text().replace("[psnr, ssim, l1]", "[psnr, lpips]"))
+    config.write_text(config.read_text().replace("[psnr, ssim, l1, consistency]", "[psnr, lpips]"))
     assert compared("-q", "--only", "bicubic,SeeSR", "--no-report") == 0
     text = (home / "out" / "table.md").read_text()
     (bicubic,) = [line for line in text.splitlines() if line.startswith("| bicubic |")]
@@ -238,7 +243,7 @@ def test_what_cannot_be_measured_is_not_available(home: Path, monkeypatch: pytes
 def test_a_metric_that_no_line_has_is_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CCSR_METRIC_WEIGHTS", raising=False)
     config = home / "compare.yaml"
-    config.write_text(config.read_text().replace("[psnr, ssim, l1]", "[psnr, lpips, dists]"))
+    config.write_text(config.read_text().replace("[psnr, ssim, l1, consistency]", "[psnr, lpips, dists]"))
     assert compared("-q", "--only", "bicubic", "--limit", "1") == 0
     for name in ("table.md", "table.csv", "table.tex"):
         text = (home / "out" / name).read_text()

@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from ccsr.compare.config import ComparisonConfig
 from ccsr.compare.methods.ncnn import Ncnn
 from ccsr.compare.methods.spandrel import Spandrel
 from ccsr.compare.run import compare
+from ccsr.errors import WeightsError
 
 FAKE_SPANDREL = """
 import torch
@@ -104,12 +107,13 @@ def test_a_broken_library_is_told_by_its_last_line(
     assert rows[1].problem == f"{tmp_path}/no/python: there is no such interpreter (make test-extras makes one)"
 
 
-def test_results_of_another_size_are_failures_of_their_pictures(
+def test_a_network_is_reduced_to_smaller_sizes_and_fails_at_others(
     test_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # One ground truth is half as large: the network's factor does not fit there.
-    with Image.open(test_set / "HR" / "b.png") as picture:
-        picture.resize((24, 16)).save(test_set / "HR" / "b.png")
+    # Of a network that knows a factor of 4, one picture is wanted at 2 and one in another shape.
+    for name, size in (("b", (24, 16)), ("c", (48, 30))):
+        with Image.open(test_set / "HR" / f"{name}.png") as picture:
+            picture.resize(size).save(test_set / "HR" / f"{name}.png")
     library = tmp_path / "library"
     library.mkdir()
     (library / "spandrel.py").write_text(FAKE_SPANDREL)
@@ -118,6 +122,25 @@ def test_results_of_another_size_are_failures_of_their_pictures(
     method = Spandrel(name="net", weights=weights, python=Path(sys.executable), device="cpu")
     config = ComparisonConfig(data=test_set, preset="osediff", metrics="psnr", threads=1, methods=[method])
     monkeypatch.setenv("PYTHONPATH", str(library))
-    (row,) = compare(config, tmp_path / "out").rows
-    assert row.names == ["a", "c"]
-    assert row.problem == "1 picture failed, b: the result is 48x32, the ground truth 24x16"
+    comparison = compare(config, tmp_path / "out")
+    (row,) = comparison.rows
+    assert row.names == ["a", "b"]
+    assert row.problem == "1 picture failed, c: the result is 48x32, the ground truth 48x30"
+    whole = Image.fromarray(np.asarray(Image.open(comparison.pictures.inputs["b"])).repeat(4, 0).repeat(4, 1))
+    made = np.asarray(Image.open(row.results / "b.png"))
+    assert np.array_equal(made, np.asarray(whole.resize((24, 16), Image.Resampling.LANCZOS)))
+
+
+def test_an_ncnn_network_is_known_by_its_bytes(tmp_path: Path) -> None:
+    param, weights = tmp_path / "net.param", tmp_path / "net.bin"
+    param.write_text("7767517\n")
+    with pytest.raises(WeightsError, match=r"net\.bin: there is no such file \(of the wheel\)"):
+        Ncnn(name="net", param=param, source="of the wheel").identity()
+    weights.write_bytes(b"numbers")
+    found = hashlib.sha256(b"numbers").hexdigest()
+    net = Ncnn(name="net", param=param, sha256=found)
+    before = net.identity()
+    os.utime(weights, (1, 1))
+    assert net.identity() == before
+    with pytest.raises(WeightsError, match=f"its sha256 is {found}"):
+        dataclasses.replace(net, sha256="0" * 64).identity()

@@ -55,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
         "verify",
         "weights",
     },
-    "serve": {"images", "jobs", "plan", "stability", "weights"},
+    "serve": {"images", "jobs", "metrics", "plan", "stability", "weights"},
     "comfyui": {"images", "pipeline", "plan", "stability", "weights"},
     "__main__": {"cli"},
     "__init__": {"pipeline"},

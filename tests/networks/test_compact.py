@@ -14,7 +14,7 @@ from torch import Tensor
 from ccsr.data.pairs import Pair, enlarge
 from ccsr.errors import WeightsError
 from ccsr.networks import NANO, CompactAutoencoder, codec, denoise, make_network
-from ccsr.networks.compact import TimeEmbedding
+from ccsr.networks.compact import TimeEmbedding, faint_lattice
 from ccsr.training.codec_start import read_compact, start_codec
 from ccsr.training.losses import to_ycbcr
 from helpers import write_ncnn
@@ -74,6 +74,33 @@ def test_smooth_pictures_have_no_lattice(vae: CompactAutoencoder) -> None:
     ramp = (torch.linspace(0.2, 0.8, 64) + torch.linspace(-0.1, 0.1, 64)[:, None]).expand(1, 3, 64, 64)
     back = codec.decode(vae, codec.draw_latent(vae, codec.encode(vae, ramp), None))
     assert float((back - ramp).abs().max()) < 1 / 255
+
+
+def _blocks(picture: Tensor) -> Tensor:
+    return torch.nn.functional.pixel_unshuffle(2 * picture - 1, 4)
+
+
+def _levels(blocks: Tensor) -> float:
+    """Root mean square in levels of 255 of a difference in -1..1."""
+    return float(blocks.square().mean().sqrt() * 255 / 2)
+
+
+def test_a_faint_pattern_goes_and_the_ramp_below_it_stays() -> None:
+    ramp = (torch.linspace(0.2, 0.8, 64) + torch.linspace(-0.1, 0.1, 64)[:, None]).expand(1, 3, 64, 64)
+    place = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    pattern = 0.4 / 255 * (place - place.mean((2, 3), keepdim=True)).repeat(1, 1, 16, 16)
+    assert _levels(faint_lattice(_blocks(ramp))) < 0.05
+    assert _levels(faint_lattice(_blocks(ramp + pattern)) - _blocks(pattern + 0.5)) < 0.06
+
+
+def test_what_is_no_faint_pattern_stays() -> None:
+    """Grain, which does not repeat, within a third of its size; a pattern of many levels; a photograph."""
+    grain = 0.5 + 2 / 255 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    assert _levels(faint_lattice(_blocks(grain))) < 0.6
+    strong = 0.5 + 20 / 255 * torch.tensor([1.0, -1, 0, 0]).repeat(16).expand(1, 3, 64, 64)
+    assert _levels(faint_lattice(_blocks(strong))) < 0.1
+    photo = _photo("coffee")
+    assert _levels(faint_lattice(_blocks(photo))) < 1
 
 
 @torch.no_grad()

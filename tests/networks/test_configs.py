@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
-from ccsr.networks import NANO, SD21, LatentControlNet, denoise, latent_factor, make_network
+from ccsr.networks import NANO, NARROW, SD21, LatentControlNet, denoise, latent_factor, make_network
 
 _PARTS = ("unet", "controlnet", "vae")
 
@@ -26,6 +26,15 @@ def test_published_parameters() -> None:
 
 def test_nano_is_small() -> None:
     assert sum(_counted(NANO)) <= 18_000_000
+
+
+def test_narrow_is_nano_with_less() -> None:
+    """The same classes on the same latents, and within what the ablations may have."""
+    for part in _PARTS:
+        assert {key for key in NANO[part] if NANO[part][key] != NARROW[part][key]} <= {
+            "block_out_channels", "decoder_layers",
+        }  # fmt: skip
+    assert sum(_counted(NARROW)) <= 1_500_000
 
 
 def test_the_hint_is_one_bare_convolution() -> None:

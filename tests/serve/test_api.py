@@ -80,6 +80,22 @@ def test_a_job_with_a_broken_picture(start: Start, tmp_path: Path) -> None:
     problem(serving.client.get(f"/v1/jobs/{id}/input?index=7"), 404)
 
 
+def test_where_a_result_departs_from_its_photo(start: Start, tmp_path: Path) -> None:
+    serving, photo = start(), picture(tmp_path)
+    told = serving.ended(serving.job(photo, ("x.png", b"no picture")))
+    good, bad = told["files"]
+    assert bad["links"]["difference"] is None
+    problem(serving.client.get(f"/v1/jobs/{told['id']}/difference?index=1"), 404)
+    for _ in range(2):  # made, and kept
+        overlay = Image.open(io.BytesIO(serving.client.get(good["links"]["difference"]).content))
+        lq = np.asarray(Image.open(io.BytesIO(photo[1])).convert("RGB"))
+        sr = Image.open(io.BytesIO(serving.client.get(good["links"]["result"]).content)).convert("RGB")
+        assert (overlay.mode, overlay.size) == ("RGBA", (lq.shape[1], lq.shape[0]))
+        reduced = np.asarray(sr.resize(overlay.size, Image.Resampling.LANCZOS), float)
+        far = np.minimum(np.abs(reduced - lq).mean(2) / 255, good["consistency"]["scale"])
+        assert np.corrcoef(np.asarray(overlay)[..., 3].astype(float).ravel(), far.ravel())[0, 1] > 0.9
+
+
 def test_samples_and_their_stability_map(start: Start, tmp_path: Path) -> None:
     serving = start()
     told = serving.ended(serving.job(picture(tmp_path), samples="3"))

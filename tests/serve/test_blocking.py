@@ -58,7 +58,7 @@ def test_the_store_is_called_without_the_lock_and_outside_of_the_event_loop(
     assert serving.ended(running)["state"] == "cancelled"
     gate.opened.set()
     assert client.get(f"/v1/jobs/{last}/events").text.count("event: end") == 1
-    for what in ("", "/events", "/result", "/result?index=0&format=webp", "/input", "/stability"):
+    for what in ("", "/events", "/result", "/result?index=0&format=webp", "/input", "/stability", "/difference"):
         assert client.get(f"/v1/jobs/{last}{what}").status_code == 200
         problem(client.get(f"/v1/jobs/0123{what}"), 404)
     assert client.post("/v1/upscale", files={"file": picture(tmp_path)}).status_code == 200

@@ -159,6 +159,13 @@ def finish(page: Any) -> None:
     )
 
 
+def set_to_work(page: Any, gate: Gate, files: Path | list[Path]) -> None:
+    """Choose photos, press the button, and wait until the server has the first of them in hand, where the gate is."""
+    page.set_input_files("#files", files)
+    page.locator("#go").click()
+    assert gate.reached.wait()
+
+
 def accessible(page: Any, sizes: bool = True) -> None:
     """No finding of axe, the rules of WCAG 2.2 and its best practices, in what is shown now.
 
@@ -173,15 +180,16 @@ def accessible(page: Any, sizes: bool = True) -> None:
 def test_a_photo_from_choosing_to_the_right_bytes(page: Any, address: str, photos: dict[str, Path]) -> None:
     assert page.locator("#hero h1").is_visible()
     assert not page.locator("#panel").is_visible()
-    page.set_input_files("#files", photos["cat.png"])
+    page.set_input_files("#files", photos["large.png"])
     page.get_by_role("button", name="Upscale photo").wait_for()
     until(page, "document.querySelector('#summary').textContent.includes('about')")
-    assert page.locator("#facts").inner_text() == "120 × 80"
+    assert page.locator("#facts").inner_text() == "420 × 420"
     page.locator("#other-size").fill("3")
-    page.locator("#option-steps").fill("2")
+    page.get_by_text("More options").click()
+    page.locator("#option-consistency").fill("0.5")
     until(page, "document.querySelector('#summary').textContent.includes('at 3×')")
-    assert re.fullmatch(r"0\.01 MP → 0\.09 MP at 3×, about .+", page.locator("#summary").inner_text())
-    assert page.locator("#line").inner_text() == "ccsr upscale cat.png --scale 3 --steps 2"
+    assert re.fullmatch(r"0\.2 MP → 1\.6 MP at 3×, about .+", page.locator("#summary").inner_text())
+    assert page.locator("#line").inner_text() == "ccsr upscale large.png --consistency 0.5 --scale 3"
     page.evaluate(
         """() => {
             window.seen = [];
@@ -196,15 +204,15 @@ def test_a_photo_from_choosing_to_the_right_bytes(page: Any, address: str, photo
     assert any(0 < value < 1 for value in values), values
     assert values == sorted(values)
     assert any(re.fullmatch(r"\d+ % · about .* left", words) for _, words in seen), seen
-    assert page.locator("#facts").inner_text().startswith("120 × 80 → 360 × 240")
+    assert page.locator("#facts").inner_text().startswith("420 × 420 → 1260 × 1260")
 
     with page.expect_download() as waiting:
         page.locator("#save").click()
-    assert waiting.value.suggested_filename == "cat_x3.png"
+    assert waiting.value.suggested_filename == "large_x3.png"
     saved = Path(waiting.value.path()).read_bytes()
     direct = httpx2.post(
-        f"{address}/v1/upscale", files={"file": photos["cat.png"].read_bytes()}, data={"scale": "3", "steps": "2"},
-        timeout=None,
+        f"{address}/v1/upscale", files={"file": photos["large.png"].read_bytes()},
+        data={"scale": "3", "consistency": "0.5"}, timeout=None,
     )  # fmt: skip
     np.testing.assert_array_equal(
         np.asarray(Image.open(io.BytesIO(saved))), np.asarray(Image.open(io.BytesIO(direct.content)))
@@ -212,18 +220,31 @@ def test_a_photo_from_choosing_to_the_right_bytes(page: Any, address: str, photo
     page.locator("#save-as").select_option("webp")
     with page.expect_download() as waiting:
         page.locator("#save").click()
-    assert waiting.value.suggested_filename == "cat_x3.webp"
+    assert waiting.value.suggested_filename == "large_x3.webp"
     assert Image.open(waiting.value.path()).format == "WEBP"
     # A changed option offers the work again; the reloaded page has the result, its options and its command line.
-    page.locator("#option-steps").fill("1")
+    page.locator("#option-consistency").fill("0")
     assert page.locator("#go").inner_text() == "Upscale again"
     page.reload()
     finish(page)
-    assert page.locator("#facts").inner_text().startswith("120 × 80 → 360 × 240")
-    assert page.locator("#option-steps").input_value() == "2"
+    assert page.locator("#facts").inner_text().startswith("420 × 420 → 1260 × 1260")
+    assert page.locator("#option-consistency").input_value() == "0.5"
     assert page.locator("#other-size").input_value() == "3"
-    assert page.locator("#line").inner_text() == "ccsr upscale cat.png --scale 3 --steps 2"
+    assert page.locator("#line").inner_text() == "ccsr upscale large.png --consistency 0.5 --scale 3"
     assert not page.locator("#go").is_visible()
+
+
+def test_steps_are_offered_where_they_change_something(
+    page: Any, photos: dict[str, Path], opened: Callable[..., Any], serving: Callable[..., Any]
+) -> None:
+    """nano has use for one alone; with another model at hand there are four."""
+    page.set_input_files("#files", photos["cat.png"])
+    page.locator("#option-samples").wait_for()
+    assert page.locator("#option-steps").count() == 0
+    other = opened(serving())
+    other.set_input_files("#files", photos["cat.png"])
+    other.locator("#option-samples").wait_for()
+    assert other.locator("#option-steps").get_attribute("max") == "4"
 
 
 # -- sizes ------------------------------------------------------------------------------------------------------------
@@ -293,6 +314,113 @@ def test_files_that_are_no_photos_are_told_at_once(page: Any, photos: dict[str, 
     assert page.locator("#alert").inner_text() == "notes.png is a text and no picture."
 
 
+def test_thumbnails_of_twelve_large_photos_at_once(page: Any, tmp_path: Path) -> None:
+    """Twelve of 24 megapixels: all are there by name at once, and their pictures follow one by one."""
+    many = []
+    noise = np.random.default_rng(0).integers(-12, 12, (400, 600, 1))
+    tile = np.clip(np.asarray(Image.fromarray(skimage.data.coffee()).resize((600, 400))) + noise, 0, 255).astype(
+        np.uint8
+    )
+    for number in range(12):
+        many.append(tmp_path / f"{number:02d}.jpg")
+        Image.fromarray(np.tile(np.roll(tile, 40 * number, 1), (10, 10, 1))).save(many[-1], quality=90)
+    page.evaluate(
+        """() => {
+            window.times = [];
+            const begin = performance.now(), strip = document.querySelector("#strip");
+            const note = () => window.times.push([performance.now() - begin, strip.querySelectorAll(".thumb").length,
+                strip.querySelectorAll("img:not([hidden])").length]);
+            new MutationObserver(note).observe(strip, {childList: true, subtree: true, attributes: true});
+            document.querySelector("#files").addEventListener("change", () => {
+                window.chosen = performance.now() - begin;
+            });
+        }"""
+    )
+    page.set_input_files("#files", many)
+    until(page, "document.querySelectorAll('#strip img:not([hidden])').length === 12")
+    chosen = page.evaluate("window.chosen")
+    times = [(when - chosen, names, pictures) for when, names, pictures in page.evaluate("window.times")]
+    named = min(when for when, names, _ in times if names == 12)
+    first, last = (min(when for when, _, pictures in times if pictures >= least) for least in (1, 12))
+    print(f"names after {named:.0f} ms, the first picture after {first:.0f} ms, the last after {last:.0f} ms")
+    # The row is there before any picture is decoded, and pictures come one by one.
+    assert named < first < last
+    assert len({pictures for _, _, pictures in times}) >= 12
+    page.get_by_role("button", name="Upscale 12 photos").wait_for()
+    until(page, "document.querySelector('#summary').textContent.startsWith('288 MP → ')")
+
+
+ODD = [
+    "a b  c.png",
+    "Größe – 日本 🐈.png",
+    "per%20cent%.png",
+    "<b>b<&amp;.png",
+    "it's $HOME `x`.png",
+    "x" * 180 + ".png",
+]
+
+
+def test_odd_names_and_twenty_at_once(opened: Callable[..., Any], serving: Callable[..., Any], tmp_path: Path,
+                                      photos: dict[str, Path]) -> None:  # fmt: skip
+    page = opened(serving())
+    many = [tmp_path / name for name in ODD] + [tmp_path / f"{number:02d}.png" for number in range(14)]
+    for place in many:
+        Image.new("RGB", (12, 9), (99, 150, 200)).save(place)
+    page.set_input_files("#files", many)
+    page.get_by_role("button", name="Upscale 20 photos").wait_for()
+    upscale(page)
+    until(page, "document.querySelectorAll('#strip .badge.good').length === 20")
+    labels = page.locator("#strip .thumb").evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
+    assert labels == [f"{place.name}, done" for place in many]
+    assert page.locator("#name b, #strip b, #line b").count() == 0
+    for number, place in enumerate(many[:6]):
+        page.locator("#strip .thumb").nth(number).click()
+        assert page.locator("#name").text_content() == place.name
+        until(page, "document.querySelector('#after').naturalWidth === 48")
+        with page.expect_download() as waiting:
+            page.locator("#save").click()
+        assert Image.open(waiting.value.path()).size == (48, 36)
+    with page.expect_download() as waiting:
+        page.locator("#save-all").click()
+    with zipfile.ZipFile(waiting.value.path()) as archive:
+        # Without what not every system has in names.
+        kept = [re.sub("[<>]", "", place.stem) for place in many[:5]]
+        assert archive.namelist()[:5] == [f"{stem}_x4.png" for stem in kept]
+    page.get_by_role("button", name="New photos").click()
+    # However long the names are, nothing is wider than the window.
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    accessible(page)
+
+
+def test_two_tabs_back_and_a_reload_while_it_works(opened: Callable[..., Any], serving: Callable[..., Any],
+                                                   photos: dict[str, Path]) -> None:  # fmt: skip
+    gate = Gate()
+    page = opened(serving(gate))
+    set_to_work(page, gate, photos["coffee.jpg"])
+    until(page, "location.hash.startsWith('#job=')")
+    other = page.context.new_page()
+    open_page(other, page.url)
+    other.locator("#working").wait_for()
+    # The other tab goes away from it and back, and is reloaded; a second job of its own waits behind the first.
+    other.reload()
+    other.locator("#working").wait_for()
+    other.goto(page.url.partition("#")[0] + "docs")
+    other.go_back()
+    other.locator("#working").wait_for()
+    third = page.context.new_page()
+    open_page(third, page.url.partition("#")[0])
+    third.set_input_files("#files", photos["cat.png"])
+    third.locator("#go").click()
+    until(third, "document.querySelector('#working-what').textContent === 'Waiting, number 1 in line'")
+    gate.opened.set()
+    for tab, width in ((page, 360), (other, 360), (third, 480)):
+        finish(tab)
+        assert tab.locator("#after").evaluate("image => image.naturalWidth") == width
+    # Each tab is in the list of what this browser had made.
+    third.get_by_role("button", name="New photos").click()
+    assert third.locator("#recent-list strong").all_inner_texts() == ["cat.png", "coffee.jpg"]
+
+
 def test_a_broken_photo_fails_alone(page: Any, photos: dict[str, Path]) -> None:
     page.set_input_files("#files", [photos[n] for n in ("coffee.jpg", "broken.jpg", "scan.tif")])
     page.get_by_role("button", name="Upscale 3 photos").wait_for()
@@ -303,7 +431,7 @@ def test_a_broken_photo_fails_alone(page: Any, photos: dict[str, Path]) -> None:
     choose(page, "#views", "all")
     assert page.locator("#grid figure").count() == 2
     assert not page.locator("#legend").is_visible()
-    page.locator("#map-on").check()
+    page.locator("#map-kind").select_option("stability")
     until(page, "document.querySelectorAll('#grid figure img').length === 4")
     # The scale is the same for all photos, and words say what it means.
     assert page.locator("#legend-high").inner_text() == "13 of 255 levels or more"
@@ -314,7 +442,8 @@ def test_a_broken_photo_fails_alone(page: Any, photos: dict[str, Path]) -> None:
     thumbs = page.locator("#strip .thumb")
     assert thumbs.nth(1).get_attribute("aria-label") == "broken.jpg, failed"
     thumbs.nth(1).click()
-    assert page.locator("#failure").inner_text().startswith("broken.jpg: ")
+    told = page.locator("#failure").inner_text()
+    assert told.startswith("broken.jpg: cannot be read: premature end of JPEG image (damaged")
     accessible(page)
     thumbs.nth(2).click()
     # No browser shows TIFF: the server's copy is shown.
@@ -368,6 +497,25 @@ def test_results_belong_to_photos(opened: Callable[..., Any], serving: Callable[
     assert page.locator("#strip .thumb").count() == 2
 
 
+def test_the_end_of_work_leaves_what_is_looked_at(opened: Callable[..., Any], serving: Callable[..., Any],
+                                                  photos: dict[str, Path]) -> None:  # fmt: skip
+    gate = Gate()
+    gate.opened.set()
+    page = opened(serving(gate))
+    page.set_input_files("#files", photos["coffee.jpg"])
+    upscale(page)
+    gate.opened.clear()
+    gate.reached.clear()
+    set_to_work(page, gate, photos["cat.png"])
+    coffee = page.locator("#strip .thumb").nth(0)
+    coffee.click()
+    gate.opened.set()
+    until(page, "document.querySelectorAll('#strip .badge.good').length === 2")
+    until(page, "!document.querySelector('#cancel').checkVisibility()")
+    assert page.locator("#facts").inner_text().startswith("90 × 60 → 360 × 240")
+    assert page.evaluate("() => document.activeElement.getAttribute('aria-label')") == "coffee.jpg, done"
+
+
 def test_an_unknown_job_is_told(opened: Callable[..., Any], address: str) -> None:
     page = opened(f"{address}/#job=0123456789abcdef01234567")
     page.locator("#alert-empty").wait_for()
@@ -377,6 +525,16 @@ def test_an_unknown_job_is_told(opened: Callable[..., Any], address: str) -> Non
 
 
 # -- the truth about time, cancel and connection ----------------------------------------------------------------------
+
+
+def test_what_would_take_too_long_is_told_before(opened: Callable[..., Any], serving: Callable[..., Any],
+                                                 photos: dict[str, Path]) -> None:  # fmt: skip
+    page = opened(serving(job_seconds=1))
+    page.set_input_files("#files", photos["phone.jpg"])
+    until(
+        page,
+        "document.querySelector('#summary').textContent.includes('It would be stopped: this server works at most')",
+    )
 
 
 def test_cancel_midway(page: Any, address: str, photos: dict[str, Path]) -> None:
@@ -389,6 +547,7 @@ def test_cancel_midway(page: Any, address: str, photos: dict[str, Path]) -> None
     assert page.evaluate("document.activeElement.id") in ("cancel", "go")
     page.locator("#go").wait_for(state="visible")
     assert page.locator("#alert").inner_text() == "Cancelled."
+    accessible(page)
     assert page.evaluate("document.activeElement.id") == "go"
     health = httpx2.get(f"{address}/healthz").json()
     assert (health["running"], health["waiting"]) == (0, 0)
@@ -399,9 +558,7 @@ def test_photos_dropped_while_it_works_join_the_line(opened: Callable[..., Any],
                                                      photos: dict[str, Path]) -> None:  # fmt: skip
     gate = Gate()
     page = opened(serving(gate))
-    page.set_input_files("#files", photos["coffee.jpg"])
-    page.locator("#go").click()
-    assert gate.reached.wait()
+    set_to_work(page, gate, photos["coffee.jpg"])
     page.set_input_files("#files", photos["cat.png"])
     page.locator("#strip .thumb").nth(1).wait_for()
     until(page, "document.querySelector('#working-what').textContent === '1 of 2'")
@@ -418,9 +575,7 @@ def test_one_of_those_that_wait_can_be_taken_out(opened: Callable[..., Any], ser
                                                  photos: dict[str, Path]) -> None:  # fmt: skip
     gate = Gate()
     page = opened(serving(gate))
-    page.set_input_files("#files", [photos["coffee.jpg"], photos["cat.png"]])
-    page.locator("#go").click()
-    assert gate.reached.wait()
+    set_to_work(page, gate, [photos["coffee.jpg"], photos["cat.png"]])
     until(page, "location.hash.split(',').length === 2")
     page.get_by_label("Remove cat.png").click(force=True)
     gate.opened.set()
@@ -439,6 +594,7 @@ def test_a_lost_connection_is_taken_up_again(opened: Callable[..., Any], serving
     page.locator("#go").click()
     page.locator("#lost").wait_for()
     assert page.locator("#lost").inner_text() == "Connection lost, trying again…"
+    accessible(page)
     page.context.set_offline(False)
     assert gate.reached.wait()
     page.locator("#lost").wait_for(state="hidden")
@@ -452,9 +608,7 @@ def test_a_server_that_is_started_again(opened: Callable[..., Any], tmp_path: Pa
     gate = Gate()
     with listening_at(Service(ServeSettings.from_mapping(known), gate.factory)) as address:
         page = opened(address)
-        page.set_input_files("#files", photos["coffee.jpg"])
-        page.locator("#go").click()
-        assert gate.reached.wait()
+        set_to_work(page, gate, photos["coffee.jpg"])
     page.locator("#lost").wait_for()
     port = int(address.rpartition(":")[2])
     with listening_at(Service(ServeSettings.from_mapping(known)), port):
@@ -528,6 +682,29 @@ def test_the_border_and_the_zoom_by_mouse_and_keys(opened: Callable[..., Any], s
     assert percent(page) > fitted
     page.get_by_role("button", name="Fit").click()
     assert percent(page) == fitted
+
+
+def test_maps_of_what_differs_and_of_what_departs(opened: Callable[..., Any], serving: Callable[..., Any],
+                                                  photos: dict[str, Path]) -> None:  # fmt: skip
+    page = opened(serving())
+    page.set_input_files("#files", photos["cat.png"])
+    upscale(page)
+    kinds = page.locator("#map-kind option:not([disabled])")
+    assert kinds.all_inner_texts() == ["none", "where it departs from the photo"]
+    assert "made small again, it " in page.locator("#facts").inner_text()
+    page.get_by_label("Map").select_option("difference")
+    page.locator("#legend").wait_for()
+    assert re.fullmatch(r"Made small again, it .* the photo\.", page.locator("#legend-words").inner_text())
+    assert page.locator("#legend-high").inner_text() == "13 of 255 levels or more"
+    until(page, "document.querySelector('#map').naturalWidth === 120")
+    accessible(page)
+    choose(page, "#option-samples", "2")
+    upscale(page)
+    until(page, "document.querySelectorAll('#map-kind option:not([disabled])').length === 3")
+    choose(page, "#views", "all")
+    until(page, "document.querySelectorAll('#grid figure img').length === 4")
+    page.get_by_label("Map").select_option("stability")
+    until(page, "document.querySelector('#legend-low').textContent === 'the same in every result'")
 
 
 def test_the_results_own_pixels(opened: Callable[..., Any], serving: Callable[..., Any],
@@ -755,6 +932,14 @@ def test_drop_and_paste(page: Any, photos: dict[str, Path]) -> None:
     assert page.locator("#name").inner_text() == "pasted.png"
     page.get_by_label("Remove dropped.png").click(force=True)
     assert page.locator("#strip .thumb").count() == 1
+
+
+def test_the_button_pressed_twice_is_one_job(page: Any, photos: dict[str, Path]) -> None:
+    page.set_input_files("#files", photos["coffee.jpg"])
+    page.locator("#go").wait_for()
+    page.evaluate("() => { for (let i = 0; i < 3; i++) document.querySelector('#panel').requestSubmit(); }")
+    finish(page)
+    assert page.locator("#say").inner_text() == "Done: 1 of 1"
 
 
 def test_by_keyboard_alone(page: Any, photos: dict[str, Path]) -> None:

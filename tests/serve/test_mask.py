@@ -48,7 +48,7 @@ def test_a_job_keeps_its_mask_for_all_its_pictures(start: Start, tmp_path: Path)
         assert [f["status"] for f in told["files"]] == ["done", "done"]
         assert [len(told["inputs"]), told["options"]] == [2, {"consistency": "0.5"}]
         for file in told["files"]:
-            assert set(file["consistency"]) == {"psnr", "largest"}
+            assert set(file["consistency"]) == {"psnr", "largest", "scale"}
         if name == "masked":
             (warning,) = told["files"][0]["warnings"]
             assert warning.startswith("the mask, 7x30, has another shape")

@@ -52,8 +52,8 @@ def document(address: str) -> Any:
 OPERATIONS = [
     ("POST", "/v1/upscale"), ("POST", "/v1/jobs"), ("GET", "/v1/jobs/{id}"), ("DELETE", "/v1/jobs/{id}"),
     ("GET", "/v1/jobs/{id}/events"), ("GET", "/v1/jobs/{id}/result"), ("GET", "/v1/jobs/{id}/input"),
-    ("GET", "/v1/jobs/{id}/stability"), ("GET", "/v1/results"), ("POST", "/v1/plan"),
-    ("GET", "/v1/options"), ("GET", "/v1/models"), ("GET", "/healthz"),
+    ("GET", "/v1/jobs/{id}/stability"), ("GET", "/v1/jobs/{id}/difference"), ("GET", "/v1/results"),
+    ("POST", "/v1/plan"), ("GET", "/v1/options"), ("GET", "/v1/models"), ("GET", "/healthz"),
 ]  # fmt: skip
 
 
@@ -91,8 +91,8 @@ def test_the_document_is_whole(address: str) -> None:
     options = httpx2.get(f"{address}/v1/options").json()
     assert set(document["paths"]) == {
         "/v1/upscale", "/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/result",
-        "/v1/jobs/{id}/input", "/v1/jobs/{id}/stability", "/v1/results", "/v1/plan",
-        "/v1/options", "/v1/models", "/healthz",
+        "/v1/jobs/{id}/input", "/v1/jobs/{id}/stability", "/v1/jobs/{id}/difference", "/v1/results",
+        "/v1/plan", "/v1/options", "/v1/models", "/healthz",
     }  # fmt: skip
     for path in ("/v1/upscale", "/v1/jobs"):
         content = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]

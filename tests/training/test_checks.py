@@ -30,7 +30,9 @@ loop.warmup=-1 loop.hold=1.5 loop.final_rate=-1 loop.clip_norm=0 loop.seed=-1 lo
 loop.accumulate=0 loop.log_every=0 loop.save_every=0 loop.evaluate_every=0 loop.learning_rate=.nan
 loop.learning_rate=.inf loop.steps=.inf loop.seed=100000000000000000000 validation.hold_out=-1 validation.count=-1
 validation.crop=0 validation.sheet=-1 validation.levels=[clean_x9] validation.levels=[dirty_x4] loss.grids=[]
-loss.grids=[0] loss.grids=[2] loss.reconstruction_weight=-1 loss.chroma_weight=-1 loss.perceptual_weight=-1
+loss.grids=[0] loss.grids=[2] loss.other_grids=[[6,1/2,2/3]] loss.other_grids=[[6,2/0,1/3]]
+loss.other_grids=[[6,a,b]] loss.latent.snr_cap=0 loss.reconstruction_weight=-1 loss.chroma_weight=-1
+loss.perceptual_weight=-1 loss.perceptual_zoom=[1.2,1.5] loss.perceptual_zoom=[0,2] loss.weave_weight=-1
 loss.ssim_weight=-1 loss.adversarial_weight=-1 loss.critic_weight=-1 loss.filters=0 loss.begin=-1 loss.latent_share=2
 loss.latent_weight=-1 loss.latent.t_range=[500,500] loss.latent.renoise=[] loss.latent.renoise=[1000]
 loss.latent.share_at_T=1.1

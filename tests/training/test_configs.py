@@ -44,13 +44,16 @@ def judges(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.relative_to(HOME).as_posix())
-def test_two_steps_and_a_model(path: Path, tiny: str, photos: Path, judges: dict[str, Path], tmp_path: Path) -> None:
+def test_two_steps_and_a_model(
+    path: Path, tiny: str, tiny_compact: str, photos: Path, judges: dict[str, Path], tmp_path: Path
+) -> None:
     stage = _stage(path)
+    base = tiny_compact if read_settings(path, []).get("model", {}).get("open_gate") else tiny
     loops = ["vae.loop", "denoiser.loop"] if stage == "pretrain" else ["loop"]
     datas = ["vae.data", "denoiser.data"] if stage == "pretrain" else ["data"]
     words = [
         f"run={tmp_path / 'run'}",
-        f"model.base={tiny}",
+        f"model.base={base}",
         "model.dtype=fp32",
         "validation.crop=32",
         "validation.count=1",
@@ -90,7 +93,7 @@ def test_two_steps_and_a_model(path: Path, tiny: str, photos: Path, judges: dict
     assert outcome.model is not None
     for part, learnt in _learnt(config).items():
         before, after = (
-            load_file(Path(f) / part / "diffusion_pytorch_model.safetensors") for f in (tiny, outcome.model)
+            load_file(Path(f) / part / "diffusion_pytorch_model.safetensors") for f in (base, outcome.model)
         )
         changed = {name for name in before if not torch.equal(before[name], after[name])}
         assert bool(changed) == bool(learnt), part
@@ -113,6 +116,7 @@ def test_nano_from_nothing(photos: Path, tmp_path: Path) -> None:
     words = [f"run={tmp_path / 'run'}", f"data.sources={photos}", "data.crop=32", "data.region=null"]
     words += ["data.per_region=1", "data.batch=2", "data.workers=0", "data.cache=false", "loop.steps=2"]
     words += ["validation.hold_out=1", "validation.crop=32", "model.dtype=fp32", "loop.evaluate_every=2"]
+    words += ["loop.precision=fp32"]
     outcome = train(resolve("stage2", read_settings(path, words)))
     assert outcome.model is not None
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()

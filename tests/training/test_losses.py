@@ -1,14 +1,15 @@
 """The published program's stage-1 losses and gradients, and the paper's form against them."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from ccsr.method.sampler import add_noise, predict_x0
+from ccsr.method.sampler import NoiseSchedule, add_noise, predict_x0
 from ccsr.networks import codec
-from ccsr.training.losses import lattice_loss, paper_losses, published_losses, ssim_loss
+from ccsr.training.losses import lattice_loss, paper_losses, plain_loss, published_losses, ssim_loss, weave_loss
 from ccsr.verify import recorded_networks
 from conftest import GOLDEN
 
@@ -66,8 +67,6 @@ def test_recorded_losses(batch: dict[str, object]) -> None:
 
 def test_the_paper_form_is_the_mean_over_samples() -> None:
     """Each sample's own loss, computed one by one from the paper's equations, averaged."""
-    from ccsr.method.sampler import NoiseSchedule
-
     schedule = NoiseSchedule.scaled_linear(prediction_type="v_prediction")
     generator = torch.Generator().manual_seed(0)
     z_gt, z_lq, n0, n1, n2 = torch.randn(5, 3, 4, 6, 6, generator=generator)
@@ -93,10 +92,25 @@ def test_the_paper_form_is_the_mean_over_samples() -> None:
     torch.testing.assert_close(torch.stack(list(terms.values())).sum(), torch.stack(expected).mean())
 
 
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_the_diffusion_term_is_that_of_the_noise_up_to_the_cap(kind: Any) -> None:
+    """Paper Eq. 2 whatever the network returns; beyond the cap the squared error of the clean latent times it."""
+    schedule = NoiseSchedule.scaled_linear(prediction_type=kind)
+    z_gt, z_lq, noise, wrong = torch.randn(4, 1, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    for t in (999, 500, 100):
+        a = schedule.alpha_bar[t]
+        z_t = add_noise(schedule, z_gt, noise, t)
+        guess = noise + 0.1 * wrong  # as a network of any kind would have said it
+        x0 = (z_t - (1 - a).sqrt() * guess) / a.sqrt()
+        said = {"epsilon": guess, "sample": x0, "v_prediction": a.sqrt() * guess - (1 - a).sqrt() * x0}[kind]
+        ratio = a / (1 - a)
+        expected = min(1.0, 0.5 / float(ratio)) * ((guess - noise) ** 2).mean()
+        found = plain_loss(lambda *_, said=said: said, schedule, z_gt, z_lq, torch.tensor([t]), noise, 0.5)
+        torch.testing.assert_close(found["diffusion"], expected, rtol=1e-3, atol=1e-5)
+
+
 def test_at_T_the_paper_form_starts_from_the_input_where_asked() -> None:
     """Paper Eq. 1 from either latent; the other samples are noised from the good one always."""
-    from ccsr.method.sampler import NoiseSchedule
-
     schedule = NoiseSchedule.scaled_linear(prediction_type="v_prediction")
     z_gt, z_lq, noise = torch.randn(3, 2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
     seen: list[torch.Tensor] = []
@@ -152,3 +166,29 @@ def test_lattice_loss_is_the_pattern_of_the_blocks_alone() -> None:
     once = gt.clone()
     once[..., 4:8, 8:12] += pattern  # in one block of sixty it is detail, not a pattern
     assert float(lattice_loss(once, gt, 4)) == pytest.approx(2 * float(pattern.abs().mean()) / 60, rel=1e-3)
+
+
+def test_weave_loss_is_one_frequency_in_all_textures_and_nothing_else() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def texture(steepness: float = 1.0) -> torch.Tensor:
+        """Power falls with frequency, as a photograph's does."""
+        f = torch.fft.fftfreq(128)
+        noise = torch.fft.fft2(torch.randn(8, 3, 128, 128, generator=generator))
+        made = torch.fft.ifft2(noise / torch.hypot(f[:, None], f).clamp(min=1 / 128) ** steepness).real
+        return (0.5 + 0.12 * made / made.std()).clamp(0, 1)
+
+    gt, weave = texture(), 0.03 * torch.cos(2 * torch.pi * 21 / 64 * torch.arange(128))
+    grain = 0.03 * torch.randn(gt.shape, generator=generator)
+    for harmless in (gt, gt + grain, 0.5 + 1.3 * (gt - 0.5), texture(), texture(1.5), texture(0.7)):
+        assert float(weave_loss(harmless, gt)) == 0
+    faint, plain = (float(weave_loss(gt + a * weave, gt)) for a in (0.2, 1))
+    assert 0 < faint < plain
+    assert float(weave_loss(gt + weave[:, None], gt)) == pytest.approx(plain, rel=0.2)
+    assert float(weave_loss(gt + weave, gt + weave)) == 0  # cloth that is woven so
+    flat = torch.full((2, 3, 64, 64), 0.5)
+    assert float(weave_loss(flat, flat)) == 0
+    sr = (gt + weave).requires_grad_()
+    weave_loss(sr, gt).backward()
+    down = float((sr.grad * weave).sum())
+    assert down > 0  # less of it is better

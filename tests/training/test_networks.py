@@ -66,9 +66,12 @@ def test_what_is_packed_loads_as_what_was_trained(tiny: str, tmp_path: Path) -> 
     assert torch.equal(model.embeddings["positive"], made.denoiser.prompt.detach())
     assert set(model.embeddings) == {"positive"}
     facts = describe(tmp_path / "run" / "model")
-    assert (facts.name, facts.licence, facts.source) == ("mine", "CC0-1.0", f"trained in a test, from {tiny}")
     theirs = describe(tiny)
-    assert (facts.color_fix, facts.min_size, facts.min_scale) == (theirs.color_fix, theirs.min_size, theirs.min_scale)
+    assert (facts.name, facts.licence) == ("mine", "CC0-1.0")
+    assert facts.source == f"trained in a test, from {theirs.name} (sha256 {theirs.sha256[:12]})"
+    assert str(tmp_path) not in "".join(p.read_text() for p in (tmp_path / "run").rglob("*.json"))
+    for fact in ("color_fix", "min_size", "min_scale", "useful_steps"):
+        assert getattr(facts, fact) == getattr(theirs, fact)
     assert json.loads((tmp_path / "run" / "model" / "scheduler" / "scheduler_config.json").read_text()) == json.loads(
         (Path(tiny) / "scheduler" / "scheduler_config.json").read_text()
     )
@@ -103,3 +106,21 @@ def test_names_on_disk_stay(tiny: str, quick: Callable[..., Config], tmp_path: P
     assert set(kept) == {"run", "recipe", "model", "data", "validation", "loss", "loop"}
     assert {"steps", "learning_rate", "schedule", "ema", "precision", "save_every"} <= set(kept["loop"])
     assert {"sources", "crop", "batch", "region", "per_region", "degradation"} <= set(kept["data"])
+
+
+def test_an_opened_gate_lets_the_decoder_draw_everywhere_and_stays_open(tiny: str, tiny_compact: str) -> None:
+    made, shut = (start_networks(ModelConfig(base=tiny_compact, open_gate=o), seed=0).vae for o in (True, False))
+    z = torch.randn(1, made.config.latent_channels, 8, 8, generator=torch.Generator().manual_seed(0))
+    drawn = []
+    for vae in (made, shut):
+        torch.nn.init.constant_(vae.decoder.conv_out.bias, 0.5)
+        with_it = vae.decode(z).sample
+        torch.nn.init.constant_(vae.decoder.conv_out.bias, 0.0)
+        drawn.append(float((with_it - vae.decode(z).sample).mean()))
+    assert drawn[0] == pytest.approx(0.5, abs=0.02)
+    assert drawn[1] < drawn[0]
+    made.requires_grad_(True).decode(z).sample.square().mean().backward()
+    assert not made.decoder.gate.weight.grad.any()
+    assert not made.decoder.gate.bias.grad.any()
+    with pytest.raises(OptionError, match="has no gate"):
+        start_networks(ModelConfig(base=tiny, open_gate=True), seed=0)

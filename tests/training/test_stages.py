@@ -20,7 +20,7 @@ from ccsr.training.loop import StepNoise, Trainee, fit
 from ccsr.training.networks import start_networks
 from ccsr.training.run import train
 from ccsr.training.stage1 import Stage1
-from ccsr.training.stage2 import Stage2, _moved
+from ccsr.training.stage2 import Stage2, _mover
 from ccsr.training.validation import super_resolve
 from training.conftest import state_of
 
@@ -110,6 +110,21 @@ def test_stage_2_learns_on_the_latents_of_inference(T: int, quick: Quick, tmp_pa
     torch.testing.assert_close(ours, theirs.latent)
 
 
+def test_latents_of_other_grids(quick: Quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each grid is drawn, with its own indices."""
+    words = ["loss.grids=[1]", "loss.other_grids=[[6,2/3,1/3],[6,1/2,1/6]]", "loss.discriminator=none"]
+    stage = _stage2(quick("stage2", tmp_path, *words))
+    seen: list[int] = []
+    inner = stage.networks.denoiser.forward
+    monkeypatch.setattr(stage.networks.denoiser, "forward", lambda z, t, c: (seen.append(int(t[0])), inner(z, t, c))[1])
+    found = set()
+    for number in range(20):
+        stage.losses(_pair(1), StepNoise(0, number, CPU), 0)
+        found.add(tuple(seen))
+        seen.clear()
+    assert found == {(999,), (999, 499, 333), (999, 333, 167)}
+
+
 def test_the_denoiser_can_learn_along_from_pictures(quick: Quick, tmp_path: Path) -> None:
     words = ["model.trained=[unet,controlnet,prompt]", "loss.discriminator=none", "loss.grids=[6]"]
     stage = _stage2(quick("stage2", tmp_path, *words, "loss.ssim_weight=0.5"))
@@ -129,12 +144,31 @@ def test_the_feature_network_looks_from_another_place_each_time() -> None:
     ramp = torch.arange(64.0).expand(2, 1, 3, 48, 64)
     firsts = set()
     for number in range(300):
-        a, b = _moved(ramp, StepNoise(0, number, CPU))
+        a, b = _mover(ramp.shape, StepNoise(0, number, CPU))(ramp)
         assert torch.equal(a, b)
         assert min(a.shape[-2:]) >= 32
         firsts.add(int(a.min()))
     assert firsts == set(range(16))
-    assert _moved(ramp[..., :24, :32], StepNoise(0, 0, CPU)).shape[-2:] == (24, 32)
+    small = ramp[..., :24, :32]
+    assert _mover(small.shape, StepNoise(0, 0, CPU))(small).shape == small.shape
+
+
+def test_the_feature_network_looks_at_another_size_each_time() -> None:
+    """Both pictures alike, height and width by factors of their own, and never less than it can take."""
+    ramp = torch.arange(64.0).expand(2, 3, 40, 64)
+    sizes = set()
+    for number in range(300):
+        plain = _mover(ramp.shape, StepNoise(0, number, CPU))(ramp)
+        zoomed = _mover(ramp.shape, StepNoise(0, number, CPU), (0.5, 1.5))(ramp)
+        assert torch.equal(zoomed[0], zoomed[1])
+        sizes.add(tuple(zoomed.shape[-2:]))
+        for axis in (-2, -1):
+            assert 32 <= zoomed.shape[axis] <= round(1.5 * plain.shape[axis])
+        # What was flipped or cut is the same as without a zoom: the ramp's ends stay its ends.
+        assert zoomed.mean() == pytest.approx(float(plain.mean()), abs=0.2)
+    assert len(sizes) > 200
+    small = ramp[..., :24, :32]
+    assert _mover(small.shape, StepNoise(0, 0, CPU), (0.5, 1.0))(small).shape == small.shape
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])

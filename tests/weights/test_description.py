@@ -58,7 +58,14 @@ def test_neither_torch_nor_diffusers_is_imported(packed: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("color_fix", "wavlet"), ("min_size", -1), ("min_size", "512"), ("min_scale", 0.5), ("min_scale", True)],
+    [
+        ("color_fix", "wavlet"),
+        ("min_size", -1),
+        ("min_size", "512"),
+        ("min_scale", 0.5),
+        ("min_scale", True),
+        ("useful_steps", 0),
+    ],
 )
 def test_index_values_that_make_no_sense(packed: Path, key: str, value: Any) -> None:
     index = packed / "model_index.json"

@@ -42,7 +42,8 @@ def assert_same_outputs(model: Model, unet: Any, controlnet: Any, vae: Any) -> N
     expected = outputs(unet.eval(), controlnet.eval(), vae.eval())
     for name, found in outputs(model.unet, model.controlnet, model.vae).items():
         assert expected[name].std() > 1e-3
-        torch.testing.assert_close(found, expected[name], rtol=1e-6, atol=1e-6)
+        # Without AVX-512 sums are rounded in another order.
+        torch.testing.assert_close(found, expected[name], rtol=1e-5, atol=5e-6)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin"])

@@ -64,6 +64,7 @@ def _info(arguments: argparse.Namespace) -> int:
         "prediction_type": model.prediction_type,
         "min_size": model.min_size,
         "min_scale": model.min_scale,
+        "useful_steps": model.useful_steps,
         "color_fix": model.color_fix,
         "embeddings": list(model.embeddings),
         "latent_factor": model.latent_factor,

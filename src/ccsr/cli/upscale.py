@@ -99,6 +99,9 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
     if not arguments.quiet:
         if options.batch_size > 1:
             terminal.say("note: --batch-size above 1 may change last bits of results")
+        useful = job.model.useful_steps
+        if useful and options.T is None and options.steps > useful:
+            terminal.say(f"note: {job.model.name}'s results hardly change with more than --steps {useful}")
         _tell_long_work(tasks)
     reporter = terminal.JobReporter(
         tasks, quiet=arguments.quiet, verbose=arguments.verbose, progress=not arguments.no_progress

@@ -1,10 +1,13 @@
-"""What ComfyUI offers a node that runs: a progress bar, and a question whether the user wants it to stop.
+"""What ComfyUI offers a node: a progress bar, a question whether the user wants it to stop, room for weights.
 
-Outside of ComfyUI both are absent, and nothing happens.
+Outside of ComfyUI they are absent, and nothing happens.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 PARTS = 1000
 """Of the bar, for each picture."""
@@ -36,3 +39,20 @@ def device() -> str:
     except ImportError:
         return "auto"
     return str(get_torch_device())
+
+
+def managed(networks: "Iterable[torch.nn.Module]") -> Callable[[int], None]:
+    """Hand networks to ComfyUI's memory management, which takes idle weights out of a GPU when others need the room.
+
+    What it returns is called before each work, with the bytes that this needs at most: other models make room, and
+    the networks are whole and on ComfyUI's device.
+    """
+    try:
+        from comfy.model_management import get_torch_device, load_models_gpu, unet_offload_device
+        from comfy.model_patcher import ModelPatcher
+    except ImportError:
+        return lambda needed: None
+    from torch.nn import ModuleList
+
+    patcher = ModelPatcher(ModuleList(networks), load_device=get_torch_device(), offload_device=unet_offload_device())
+    return lambda needed: load_models_gpu([patcher], memory_required=needed, force_full_load=True)

@@ -1,5 +1,7 @@
 """The nodes: types translated, nothing more. A picture of ComfyUI is float (B, H, W, 3 or 4) in 0..1."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ccsr.comfyui import host
@@ -9,9 +11,20 @@ from ccsr.options import UpscaleOptions, options_of
 if TYPE_CHECKING:
     import torch
 
-    from ccsr.pipeline import CCSRPipeline
+    from ccsr.pipeline import Upscaler
 
 CATEGORY = "image/upscaling"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What passes between the nodes as CCSR_MODEL: a model, and where and how it works."""
+
+    upscaler: "Upscaler"
+    device: str
+    dtype: str
+    bring: Callable[[int], None]
+    """Has the weights on the device, and so many bytes free beside them; see `host.managed`."""
 
 
 class LoadModel:
@@ -39,16 +52,17 @@ class LoadModel:
             },
         }
 
-    def load(self, model: str, dtype: str, folder: str = "", base_model: str = "") -> tuple[dict[str, Any]]:
-        """The loaded pipeline, with the options that belong to it."""
-        from ccsr.pipeline import DTYPES, CCSRPipeline
+    def load(self, model: str, dtype: str, folder: str = "", base_model: str = "") -> tuple[Loaded]:
+        """The loaded model, with the options that belong to it."""
+        from ccsr.pipeline import DTYPES, Upscaler
         from ccsr.plan import resolve_machine
 
         device, dtype, _ = resolve_machine(UpscaleOptions(device=host.device(), dtype=dtype))
-        pipeline = CCSRPipeline.from_pretrained(
-            folder.strip() or model, base_model=base_model.strip() or None, torch_dtype=DTYPES[dtype], device=device
-        )
-        return ({"pipeline": pipeline, "device": device, "dtype": dtype},)
+        name, base = folder.strip() or model, base_model.strip() or None
+        upscaler = Upscaler.load(name, dtype=DTYPES[dtype], base_model=base)
+        networks = upscaler.networks
+        bring = host.managed([networks.unet, networks.controlnet, networks.vae])
+        return (Loaded(upscaler, device, dtype, bring),)
 
 
 class Upscale:
@@ -72,7 +86,7 @@ class Upscale:
 
     def upscale(
         self,
-        model: dict[str, Any],
+        model: Loaded,
         image: "torch.Tensor",
         mask: "torch.Tensor | None" = None,
         restore_mask: "torch.Tensor | None" = None,
@@ -116,7 +130,7 @@ class StabilityMap:
         return {"required": {"model": ("CCSR_MODEL",), "image": ("IMAGE",), "samples": samples, **inputs()}}
 
     def measure(
-        self, model: dict[str, Any], image: "torch.Tensor", samples: int, **values: Any
+        self, model: Loaded, image: "torch.Tensor", samples: int, **values: Any
     ) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
         """Of the first picture: results (N, H, W, 3), the map in colours (1, H, W, 3), and std (1, H, W), 0 to 0.5."""
         import torch
@@ -136,7 +150,7 @@ class StabilityMap:
 
 
 def _upscaled(
-    model: dict[str, Any],
+    model: Loaded,
     frame: "torch.Tensor",
     options: dict[str, Any],
     on_progress: Any,
@@ -148,13 +162,14 @@ def _upscaled(
 
     from ccsr.plan import make_plan
 
-    pipeline: CCSRPipeline = model["pipeline"]
-    chosen = UpscaleOptions.from_mapping({**options, "device": model["device"], "dtype": model["dtype"]})
+    upscaler = model.upscaler
+    chosen = UpscaleOptions.from_mapping({**options, "device": model.device, "dtype": model.dtype})
     # What other nodes made may lie a little outside.
     picture = frame[..., :3].detach().float().cpu().clamp(0, 1).numpy()
-    plan = make_plan(picture.shape[1], picture.shape[0], chosen, pipeline.description)
+    plan = make_plan(picture.shape[1], picture.shape[0], chosen, upscaler.description)
     laid = None if mask is None else mask.detach().float().cpu().clamp(0, 1).numpy()
-    upscaled = pipeline.upscale(picture, chosen, plan, sample, on_progress, laid)
+    model.bring(plan.memory_bytes)
+    upscaled = upscaler.upscale(picture, chosen, plan, sample, on_progress, laid)
     return torch.from_numpy(upscaled.sr.clip(0, 1))
 
 

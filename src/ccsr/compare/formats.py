@@ -18,7 +18,6 @@ _TEX = {
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
 }
-BEGIN, END = "<!-- ccsr compare: begin -->", "<!-- ccsr compare: end -->"
 
 
 def terminal(tables: Sequence[Table], heading: Sequence[str]) -> str:
@@ -120,8 +119,8 @@ def _tex(text: str) -> str:
     return "".join(_TEX.get(letter, letter) for letter in text)
 
 
-def insert_into(path: Path, text: str) -> None:
-    """Put a Markdown text between the two marks in a file, in place of what stood there.
+def insert_into(path: Path, text: str, name: str = "ccsr compare") -> None:
+    """Put a Markdown text between the two marks of this name in a file, in place of what stood there.
 
     Raises:
         OptionError: the file cannot be read, or lacks the marks.
@@ -130,8 +129,9 @@ def insert_into(path: Path, text: str) -> None:
         page = path.read_text(encoding="utf-8")
     except OSError as error:
         raise OptionError(f"cannot be read: {error.strerror}", path=path) from error
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise OptionError("has no place for a table", path=path, hint=f"it needs the lines {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
+    begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise OptionError("has no place for a table", path=path, hint=f"it needs the lines {begin} and {end}")
+    path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")

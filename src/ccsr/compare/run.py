@@ -89,7 +89,7 @@ def _row(method: Method, config: ComparisonConfig, pictures: StagedPictures, hom
         made = _made(method, config, pictures, home, tell)
         scores = score(
             results,
-            pictures.truth_folder,
+            pictures,
             config.protocol,
             config.chosen,
             home / "scores.json",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ccsr.compare.staging import StagedPictures
 from ccsr.data.pairing import run_folders
 from ccsr.evaluate import as_plain, evaluate, extremes_of, gstd_of, mean_of, versions
 from ccsr.metrics import Metric, Protocol
@@ -63,18 +64,21 @@ class Scores:
 
 def score(
     results: Path,
-    truths: Path,
+    pictures: StagedPictures,
     protocol: Protocol,
     metrics: Sequence[Metric],
     cache: Path,
     on_progress: Callable[[int, int], None],
 ) -> Scores:
-    """Score a folder of results, or take the scores from `cache` if nothing changed since.
+    """Score a folder of results, or take the scores from `cache` if neither they nor their inputs and ground truth
+    changed since.
 
     Raises:
         CCSRError: pictures that cannot be read, or of another size than their ground truth.
     """
-    files = [path for run in run_folders(results) for path in sorted(run.iterdir())] + sorted(truths.iterdir())
+    inputs, truths = pictures.input_folder, pictures.truth_folder
+    folders = [*run_folders(results), inputs, truths]
+    files = [path for folder in folders for path in sorted(folder.iterdir())]
     facts = [(str(p.relative_to(results.parents[2])), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     key = hashlib.sha256(
         json.dumps([_FORMAT, facts, protocol.name, [metric.name for metric in metrics], versions()]).encode()
@@ -83,7 +87,7 @@ def score(
         kept = json.loads(cache.read_text(encoding="utf-8"))
         if kept.pop("key") == key:
             return Scores(**kept)
-    found = evaluate([results], truths, protocol, metrics, skip_missing=True, on_progress=on_progress)
+    found = evaluate([results], truths, protocol, metrics, inputs=inputs, skip_missing=True, on_progress=on_progress)
     values = {name: as_plain(array) for name, array in found.scores.items()}
     scores = Scores(found.images, len(found.runs), values, found.lstd_of, found.missing, found.unscored)
     # What is missing may be installed before the next call.

@@ -22,6 +22,11 @@ class StagedPictures:
     """Width and height of the ground truth."""
 
     @property
+    def input_folder(self) -> Path:
+        """All inputs lie here, and nothing else."""
+        return next(iter(self.inputs.values())).parent
+
+    @property
     def truth_folder(self) -> Path:
         """All ground truths lie here, and nothing else."""
         return next(iter(self.truths.values())).parent

@@ -189,8 +189,8 @@ def _line(
         _number(megabytes, f"{megabytes or 0:.0f}", other_marks[2]),
     ]
     about = []
-    if row.method.source:
-        about.append(notes.number(row.method.source))
+    if note := row.method.note() if scores else row.method.source:
+        about.append(notes.number(note))
     if scores and not is_ranked:
         about.append(notes.number("Not ranked here: it lacks pictures. The table below compares the common ones."))
     return TableLine(row.method.name, "measured", cells, row.problem, tuple(about))

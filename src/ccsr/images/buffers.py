@@ -27,7 +27,7 @@ _SLIMMEST = 16
 """Rows of a band at least, however wide the picture."""
 
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
-_listener: ContextVar[Callable[[], None] | None] = ContextVar("listener", default=None)
+_listener: ContextVar[Callable[[float], None] | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
@@ -89,9 +89,9 @@ class Bands(list[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         listener = _listener.get() if len(self) > 1 else None
-        for band in super().__iter__():
+        for number, band in enumerate(super().__iter__()):
             if listener:
-                listener()
+                listener(number / len(self))
             yield band
 
 
@@ -102,9 +102,9 @@ def bands(height: int, width: int) -> Bands:
 
 
 @contextmanager
-def hearing(listener: Callable[[], None] | None) -> Iterator[None]:
-    """Inside, in this thread, `listener` is called before each band of a large picture; what it raises stops the work,
-    which would take minutes without another sign of life."""
+def hearing(listener: Callable[[float], None] | None) -> Iterator[None]:
+    """Inside, in this thread, `listener` is called before each band of a large picture with the share of this pass over
+    it that is done; what it raises stops the work, which would take minutes without another sign of life."""
     token = _listener.set(listener)
     try:
         yield

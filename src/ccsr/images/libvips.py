@@ -1,5 +1,6 @@
 """What libvips has only once in a process: its settings, and the text of what went wrong."""
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -30,9 +31,9 @@ program.at_start(set_up_program)
 
 
 def reason(error: pyvips.Error) -> str:
-    """The first line of what libvips says about a failure."""
+    """The first line of what libvips says about a failure, without the name of the part of it that says so."""
     lines = [line.strip() for line in (error.detail or "").splitlines() if line.strip()]
-    return lines[0] if lines else "the library gives no reason"
+    return re.sub(r"^Vips\w+: ", "", lines[0]) if lines else "the library gives no reason"
 
 
 def meta(image: Any, name: str, default: Any = None) -> Any:

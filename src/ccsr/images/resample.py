@@ -83,11 +83,17 @@ def resized_bands(
         # Pillow's own order: along the rows first, rounded to float32, then down the columns, summed in float64.
         first, weights = _taps(picture.shape[0], height, top, bottom, kernel)
         start, stop = int(first.min()), min(picture.shape[0], int(first.max()) + weights.shape[1])
-        strip = _resized(picture[start:stop], width, stop - start, kernel)
-        total = np.zeros((bottom - top, *strip.shape[1:]))
-        for k, weight in enumerate(weights.T):
-            total += strip[np.minimum(first + k - start, len(strip) - 1)] * weight.reshape(-1, *(1,) * (strip.ndim - 1))
-        yield top, bottom, total.astype(np.float32)
+        strip = _resized(picture[start:stop], width, stop - start, kernel).astype(np.float64)
+        rows = np.empty((bottom - top, *strip.shape[1:]), np.float32)
+        # Row by row, so that what is added up stays in the processor's cache.
+        total = np.empty(strip.shape[1:])
+        weighted = np.empty_like(total)
+        for row, at, taps in zip(rows, first - start, weights, strict=True):
+            total[:] = 0
+            for k in np.flatnonzero(taps):
+                total += np.multiply(strip[at + k], taps[k], out=weighted)
+            row[:] = total
+        yield top, bottom, rows
 
 
 def _resized(picture: np.ndarray, width: int, height: int, kernel: Kernel) -> np.ndarray:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from ccsr.images import buffers
@@ -161,10 +161,19 @@ class _Run:
         """Let go of what is under way: wait for what is computed to be abandoned and for what is written to be done."""
         self.stopping = True
         self.ready.clear()
+        silent = 0
         while self.computing or self._unwritten:
             try:
                 self._start_writing()
-                self._handle(self.messages.get())
+                self._handle(self.messages.get(timeout=PATIENCE))
+            except Empty:
+                # All threads are at rest and have nothing to say: Ctrl-C struck between a message and its handling, or
+                # before the work was handed over.
+                at_work = any(thread.is_at_work for thread in (*self.computing, self.executor.writer))
+                silent = 0 if at_work else silent + 1
+                if silent > 1:
+                    self.computing.clear()
+                    self.writing = False
             except (KeyboardInterrupt, Exception, Stop):
                 log.debug("while stopping", exc_info=True)
 
@@ -194,7 +203,7 @@ class _Run:
 
     def _read(self, batch: list[ClaimedTask]) -> Message:
         """In the reader."""
-        with buffers.hearing(lambda: self._on_read(batch[0].task)):
+        with buffers.hearing(lambda _: self._on_read(batch[0].task)):
             self.steps.read(batch)
         return BatchRead(batch)
 

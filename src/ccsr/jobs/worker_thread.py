@@ -27,6 +27,11 @@ class WorkerThread:
         self._submitted += 1
         self._calls.put((outcomes, function, arguments))
 
+    @property
+    def is_at_work(self) -> bool:
+        """Something was submitted that has not ended."""
+        return self._submitted != self._finished
+
     def close(self) -> None:
         """Nothing more will be submitted. Returns when all that was held is let go, or at once while a call is running.
 
@@ -34,7 +39,7 @@ class WorkerThread:
         """
         if self._thread is not None:
             self._calls.put(None)
-            if self._submitted == self._finished:
+            if not self.is_at_work:
                 self._thread.join()
 
     def _work(self) -> None:

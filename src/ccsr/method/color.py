@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from ccsr.images.buffers import bands
 
 LEVELS = 5
-_REACH = sum(2**level for level in range(LEVELS))
+REACH = sum(2**level for level in range(LEVELS))
 """Rows above and below that the coarse picture of a row depends on."""
 
 Rows = Callable[[int, int], Tensor]
@@ -85,7 +85,7 @@ def fixed_bands(name: str, content: Rows, style: Rows, height: int, width: int) 
         if own and wanted:
             yield top, bottom, _matched(content(top, bottom), own, wanted)
         elif name == "wavelet":
-            first, last = max(0, top - _REACH), min(height, bottom + _REACH)
+            first, last = max(0, top - REACH), min(height, bottom + REACH)
             fixed = wavelet_color_fix(content(first, last), style(first, last))
             yield top, bottom, fixed[:, :, top - first : bottom - first]
         else:

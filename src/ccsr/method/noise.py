@@ -56,4 +56,5 @@ class NoiseSource:
         """Standard normal tensor for a name, on the CPU."""
         rounds = self.posterior_draws if name == "posterior" else 1
         samples = [sample + turn * _SECOND for turn in range(rounds) for sample in self.samples]
-        return torch.cat([normal_field(self.seed, sample, draw_number(name), *self.shape) for sample in samples])
+        fields = [normal_field(self.seed, sample, draw_number(name), *self.shape) for sample in samples]
+        return torch.cat(fields) if len(fields) > 1 else fields[0]

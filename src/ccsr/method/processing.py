@@ -1,5 +1,7 @@
 """From a picture to the networks' input, and from their output to the result's size and colours."""
 
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +11,7 @@ from torch import Tensor
 from ccsr.errors import ModelOutputError, OptionError
 from ccsr.images import resample
 from ccsr.images.buffers import bands, zeros
-from ccsr.method.color import Rows, fixed_bands
+from ccsr.method.color import REACH, Rows, fixed_bands
 from ccsr.method.compat import Compat
 
 
@@ -58,11 +60,18 @@ def preprocess(
 
 
 def postprocess(
-    decoded: Tensor, prepared: Preprocessed, color_fix: str, width: int, height: int, compat: Compat
+    decoded: Tensor,
+    prepared: Preprocessed,
+    color_fix: str,
+    width: int,
+    height: int,
+    compat: Compat,
+    spend: bool = False,
 ) -> np.ndarray:
     """Crop, fix colours against the networks' input, and bring to the output size: float32 (H, W, 3) in 0..1.
 
-    `decoded` is (1, 3, H, W), nominally 0..1, not clamped.
+    `decoded` is (1, 3, H, W), nominally 0..1, not clamped. With `spend` the result may take the place of `prepared`'s
+    picture.
 
     Raises:
         ModelOutputError: the picture is one flat colour though the input is not.
@@ -81,8 +90,8 @@ def postprocess(
         raise ModelOutputError("the network returned one flat colour")
     fixed = fixed_bands(color_fix, content_rows, style_rows, *inner)
     if not compat.truncate:
-        out = zeros((*inner, 3))
-        for top, bottom, rows in fixed:
+        out = prepared.lq_up[: inner[0], : inner[1]] if spend else zeros((*inner, 3))
+        for top, bottom, rows in _behind(fixed, REACH):
             out[top:bottom] = as_picture(rows.clamp(0, 1))
         return resample.enlarge(out, width, height)
     levels = zeros((*inner, 3), np.uint8)
@@ -113,6 +122,16 @@ def blend(sr: np.ndarray, picture: np.ndarray, share: float | np.ndarray) -> Non
     for top, bottom, rows in resample.enlarged_bands(picture, width, height):
         kept = shares[top:bottom]
         sr[top:bottom] = kept * sr[top:bottom] + (1 - kept) * rows
+
+
+def _behind(fixed: Iterable[tuple[int, int, Tensor]], reach: int) -> Iterable[tuple[int, int, Tensor]]:
+    """The same bands, each as late as those after it may look back to its rows: they can be written over."""
+    waiting: deque[tuple[int, int, Tensor]] = deque()
+    for band in fixed:
+        waiting.append(band)
+        while waiting and waiting[0][1] <= band[1] - reach:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _spread(rows: Rows, height: int, width: int) -> float:

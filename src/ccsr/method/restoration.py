@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccsr.errors import ModelOutputError
 from ccsr.images.buffers import bands
@@ -96,19 +96,22 @@ class Restorer:
             return torch.cat(codec.encode(vae, pictures[0].to(self.networks.device)), dim=1)
 
         factor = Fraction(1, codec.latent_factor(vae))
-        encoded = run_tiled([vae.encoder], encode_tile, [lq_up], self.settings.encode_tiles, factor)
+        # One layer is computed again sooner than read.
+        keep = not isinstance(vae.encoder, nn.Conv2d)
+        encoded = run_tiled([vae.encoder], encode_tile, [lq_up], self.settings.encode_tiles, factor, keep=keep)
         moments = Moments(*encoded.chunk(2, dim=1))
         noise = draw("posterior").to(moments.mean.device) if compat.posterior_draws else None
         return Encoded(moments, codec.draw_latent(vae, moments, noise))
 
-    def sample(self, encoded: Encoded, draw: Draw, on_step: Callable[[SamplingStep], None] | None = None) -> Tensor:
-        """The scaled latent of the result, (B, C, h, w) float32: the loop over the timesteps."""
-        z_lq = encoded.z_lq
+    def sample(
+        self, z_lq: Tensor, rows: int, draw: Draw, on_step: Callable[[SamplingStep], None] | None = None
+    ) -> Tensor:
+        """The scaled latents of `rows` results, (B, C, h, w), from `Encoded.z_lq`: the loop over the timesteps."""
         return sample(
             lambda z_t, t, is_first: self._predict(z_t, t, z_lq, is_first),
             self.networks.schedule,
             self.settings.trajectory,
-            z_lq[: len(encoded.moments.mean)] if self.settings.start_from_lq else None,
+            z_lq[:rows] if self.settings.start_from_lq else None,
             lambda name: draw(name).to(z_lq.device),
             on_step,
         )
@@ -190,5 +193,5 @@ def restore(
     """
     restorer = Restorer(networks, conditions, settings)
     encoded = restorer.encode(lq_up, draw)
-    latent = restorer.sample(encoded, draw, on_step)
+    latent = restorer.sample(encoded.z_lq, len(lq_up), draw, on_step)
     return Restored(*encoded, latent, restorer.decode(latent))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ccsr.errors import WeightsError
 from ccsr.method.timesteps import NUM_TIMESTEPS, Trajectory
+from ccsr.networks.banded import by_bands
 
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 _FOLLOWED: dict[str, Any] = {
@@ -69,7 +70,7 @@ class NoiseSchedule:
 def add_noise(schedule: NoiseSchedule, x0: Tensor, noise: Tensor, t: int | Tensor) -> Tensor:
     """Latent at index `t` of a clean one: sqrt(a) x0 + sqrt(1 - a) noise (paper Eq. 1). All (B, C, h, w)."""
     a = schedule.at(t, x0)
-    return a.sqrt() * x0 + (1 - a).sqrt() * noise
+    return by_bands(lambda x0, noise: a.sqrt() * x0 + (1 - a).sqrt() * noise, x0, noise)
 
 
 def predict_x0(schedule: NoiseSchedule, z_t: Tensor, output: Tensor, t: int | Tensor) -> Tensor:
@@ -82,9 +83,9 @@ def predict_x0(schedule: NoiseSchedule, z_t: Tensor, output: Tensor, t: int | Te
     a = schedule.at(t, z_t)
     match schedule.prediction_type:
         case "epsilon":
-            return (z_t - (1 - a).sqrt() * output) / a.sqrt()
+            return by_bands(lambda z_t, output: (z_t - (1 - a).sqrt() * output) / a.sqrt(), z_t, output)
         case "v_prediction":
-            return a.sqrt() * z_t - (1 - a).sqrt() * output
+            return by_bands(lambda z_t, output: a.sqrt() * z_t - (1 - a).sqrt() * output, z_t, output)
         case "sample":
             return output
 
@@ -110,9 +111,13 @@ def ddpm_step(schedule: NoiseSchedule, z_t: Tensor, x0: Tensor, t: int, previous
     a_previous = schedule.at(previous, z_t) if previous >= 0 else torch.ones_like(a)
     ratio = a / a_previous
     beta = 1 - ratio
-    mean = a_previous.sqrt() * beta / (1 - a) * x0 + ratio.sqrt() * (1 - a_previous) / (1 - a) * z_t
     variance = ((1 - a_previous) / (1 - a) * beta).clamp(min=1e-20)
-    return mean + variance.sqrt() * noise
+
+    def drawn(z_t: Tensor, x0: Tensor, noise: Tensor) -> Tensor:
+        mean = a_previous.sqrt() * beta / (1 - a) * x0 + ratio.sqrt() * (1 - a_previous) / (1 - a) * z_t
+        return mean + variance.sqrt() * noise
+
+    return by_bands(drawn, z_t, x0, noise)
 
 
 @dataclass(frozen=True)
@@ -144,9 +149,9 @@ def sample(
 
     The step after the last evaluation is never computed: the estimate made there is the result (paper III-D).
     """
-    timesteps, noise = trajectory.timesteps, draw("start")
+    timesteps = trajectory.timesteps
     start = timesteps[0] if trajectory.start is None else trajectory.start
-    z_t = noise if z_start is None else add_noise(schedule, z_start, noise, start)
+    z_t = draw("start") if z_start is None else add_noise(schedule, z_start, draw("start"), start)
     x0 = z_t
     for i, t in enumerate(timesteps):
         output = predict(z_t, t, i == 0 and trajectory.start is None)

@@ -28,7 +28,7 @@ LICENCES = {
     "pyiqa": "PolyForm Noncommercial 1.0.0",
     "torchmetrics": "Apache-2.0",
 }
-_HUB = "the hub's chaofengc/IQA-PyTorch-Weights"
+_HUB = "huggingface.co/chaofengc/IQA-PyTorch-Weights"
 _TORCH = "download.pytorch.org/models"
 _CLIP = "openaipublic.azureedge.net/clip/models/afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
 FILE_SOURCES = {

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from ccsr.networks.codec import Moments, decode, draw_latent, encode, latent_factor
 from ccsr.networks.compact import CompactAutoencoder, CompactControlNet, CompactUNet
-from ccsr.networks.configs import NANO, SD21, make_network, network_class
+from ccsr.networks.configs import ARCHITECTURES, NANO, NARROW, SD21, make_network, network_class
 from ccsr.networks.denoiser import denoise
 
 if TYPE_CHECKING:
     from ccsr.networks.controlnet import LatentControlNet
 
 __all__ = [
+    "ARCHITECTURES",
     "NANO",
+    "NARROW",
     "SD21",
     "CompactAutoencoder",
     "CompactControlNet",

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from ccsr.networks.banded import by_bands
+
 if TYPE_CHECKING:
     from ccsr.networks.kinds import VAE
 
@@ -42,11 +44,14 @@ def draw_latent(vae: "VAE", moments: Moments, noise: Tensor | None) -> Tensor:
 
     Source: ccsr-spec 1.3, step 6 (log-variance clamped to -30..20).
     """
-    z = moments.mean
-    if noise is not None:
-        mean, logvar = (m.repeat(len(noise) // len(m), 1, 1, 1) for m in moments)
-        z = mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * noise
-    return z * vae.config.scaling_factor
+    if noise is None:
+        return by_bands(lambda mean: mean * vae.config.scaling_factor, moments.mean)
+
+    def drawn(mean: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
+        mean, logvar = (m.repeat(len(noise) // len(m), 1, 1, 1) for m in (mean, logvar))
+        return (mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * noise) * vae.config.scaling_factor
+
+    return by_bands(drawn, *moments, noise)
 
 
 def decode(vae: "VAE", latent: Tensor) -> Tensor:

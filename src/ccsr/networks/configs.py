@@ -1,7 +1,7 @@
 """Constructor arguments of the two models, and the class that each network is made of.
 
 `SD21` is Stable Diffusion 2.1-base with the CCSR ControlNet (ccsr-spec 2); `NANO` is the small model that is trained
-here and ships with the package.
+here and ships with the package; `NARROW` is nano with fewer and narrower layers, for experiments from nothing.
 """
 
 from collections.abc import Mapping
@@ -93,3 +93,12 @@ NANO: dict[str, Config] = {
     },
     "scheduler": {**_SCHEDULER, "prediction_type": "sample"},
 }
+
+NARROW: dict[str, Config] = {
+    "unet": {**NANO["unet"], "block_out_channels": (48,)},
+    "controlnet": {**NANO["controlnet"], "block_out_channels": (48,)},
+    "vae": {**NANO["vae"], "block_out_channels": (48,), "decoder_layers": 16},
+    "scheduler": NANO["scheduler"],
+}
+
+ARCHITECTURES: dict[str, dict[str, Config]] = {"nano": NANO, "narrow": NARROW, "sd21": SD21}

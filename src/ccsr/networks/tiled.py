@@ -69,18 +69,19 @@ def run_tiled(
     settings: TileSettings | None,
     factor: Fraction = Fraction(1),
     device: torch.device | None = None,
+    keep: bool = True,
 ) -> Tensor:
     """`function` over tiles of `inputs`, (B, C, h, w) each; over the whole for None or where one tile is enough.
 
     `function` must take any multiple of B rows. Returns (B, D, h * factor, w * factor), on `device` (None: where the
-    function leaves it).
+    function leaves it). Without `keep` it is computed again where a stopped picture goes on.
     """
     height, width = inputs[0].shape[-2:]
     if settings is None or settings.tile >= max(height, width):
         whole = function(list(inputs))
         return whole if device is None else whole.to(device)
     grid = settings.grid(height, width)
-    stripes = following()
+    stripes = following() if keep else None
     if stripes and stripes.is_complete:
         return taken_up(stripes)
     if not settings.whole_norms or not norms_of(modules):

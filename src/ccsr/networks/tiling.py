@@ -145,8 +145,9 @@ def _divide(total: Tensor, weight: Tensor, grid: Grid, factor: Fraction, first: 
             upper, lower = max(top, down.start), min(bottom, down.stop)
             if upper < lower:
                 sums[upper - top : lower - top, across] += weight[upper - down.start : lower - down.start]
-        band = total[..., top:bottom, :]
-        band.copy_(band / sums)
+        for y, weights in enumerate(sums, top):  # a row is divided within the processor's cache
+            values = total[..., y, :]
+            values.copy_(values / weights)
 
 
 def buffer(shape: tuple[int, int, int, int], device: torch.device, stripes: Stripes | None = None) -> Tensor:

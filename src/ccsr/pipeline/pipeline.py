@@ -157,7 +157,7 @@ class CCSRPipeline(DiffusionPipeline):
         if num_samples is not None:
             options["samples"] = num_samples
         if generator is not None:
-            options.setdefault("seed", int(torch.randint(2**31, (1,), generator=generator)))
+            options.setdefault("seed", int(torch.randint(2**31, (1,), generator=generator, device=generator.device)))
         chosen = UpscaleOptions.from_mapping(options, interface="python")
         output = CCSROutput([], (), [])
         pictures = [p for item in (image if isinstance(image, list | tuple) else [image]) for p in as_pictures(item)]

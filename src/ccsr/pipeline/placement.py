@@ -14,7 +14,8 @@ from ccsr.weights.tensors import DTYPES
 @contextmanager
 def placed(networks: Sequence[Any], plan: Plan, lock: ReadWriteLock) -> Iterator[None]:
     """Inside, the networks are where the plan wants them and stay there, and torch has the plan's threads."""
-    device, dtype = torch.device(plan.device), DTYPES[plan.dtype]
+    # With its number, as networks tell theirs: `cuda` is the same place as `cuda:0`.
+    device, dtype = torch.empty(0, device=plan.device).device, DTYPES[plan.dtype]
     if plan.tile is None and plan.vae_tile is None:
         with lock.shared():
             if not _elsewhere(networks, device, dtype):

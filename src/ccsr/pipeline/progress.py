@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 
 import torch
 from torch import Tensor
@@ -16,23 +17,38 @@ Progress = Callable[[int, int, str], None]
 """Called as (done, total, part of the work); what it raises stops the work."""
 
 
+_PREPARED = 0.02
+"""Of the whole, done when the networks begin: what enlarging a large picture takes of nano's work. Of larger networks'
+it is less, and of small pictures nothing is told of it."""
+_HANDLING = 20_000
+"""Operations in whose time a pixel of a large picture is cut into tiles and has its noise drawn: more than small
+encoders have."""
+_SILENCE = 0.2
+"""Seconds."""
+
+
 class Teller:
-    """Tells one listener how far a restoration is; without a listener nobody is told."""
+    """Tells one listener how far a restoration is, in thousandths, and a few times a second in any case, since what the
+    listener raises stops the work; without a listener nobody is told."""
 
     def __init__(self, on_progress: Progress | None) -> None:
         self.on_progress = on_progress
-        self._done, self._part = -1, "prepare"
+        self._done, self._part, self._last = 0, "prepare", -inf
 
     def tell(self, share: float, part: str) -> None:
-        """`share` in 0..1 is done; every thousandth is told."""
-        if (done := int(share * 1000)) > self._done and self.on_progress:
-            self._done, self._part = done, part
-            self.on_progress(done, 1000, part)
+        """`share` in 0..1 of the networks' work is done."""
+        done, now = int(1000 * (_PREPARED + (1 - _PREPARED) * share)), time.monotonic()
+        if done > self._done or now > self._last + _SILENCE:
+            self._tell(done, part)
 
-    def alive(self) -> None:
-        """Nothing new, but a chance to stop the work: between the bands of a large picture."""
+    def alive(self, share: float) -> None:
+        """`share` of one pass over a large picture is done."""
+        self._tell(int(1000 * _PREPARED * share), self._part)
+
+    def _tell(self, done: int, part: str) -> None:
         if self.on_progress:
-            self.on_progress(max(0, self._done), 1000, self._part)
+            self._done, self._part, self._last = max(done, self._done), part, time.monotonic()
+            self.on_progress(self._done, 1000, part)
 
 
 @contextmanager
@@ -56,7 +72,7 @@ def progress_of(
             "encode",
             [networks.vae.encoder],
             rows * count_tiles(height, width, settings.encode_tiles),
-            flops_per_pixel["encode"],
+            flops_per_pixel["encode"] + _HANDLING,
         ),
         WorkPart(
             "denoise",

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccsr.images import stripes
+from ccsr.images import buffers, stripes
 from ccsr.images.buffers import hearing
 from ccsr.method import Networks, Restorer, Settings
 from ccsr.method.compat import COMPAT
@@ -136,13 +136,19 @@ class Upscaler:
                 on_step(step)
 
         with progress_of(restorer, lq_up, self.description.flops_per_pixel, teller):
-            encoded = restorer.encode(lq_up, draw)
+            z_lq = restorer.encode(lq_up, draw).z_lq
             clock.lap("encode")
-            latent = restorer.sample(encoded, draw, after_step)
+            latent = restorer.sample(z_lq, len(lq_up), draw, after_step)
+            del z_lq
             clock.lap("denoise")
             decoded = restorer.decode(latent)
             clock.lap("decode")
-        fixed = self._postprocess(decoded, inputs, options, plan)
+        # Nothing else needs what was enlarged for the networks, and on disk there need not be room for both.
+        spend = [
+            not estimates and each.lq_up.nbytes > buffers.RESIDENT and not np.may_share_memory(each.lq_up, picture)
+            for each, (picture, _) in zip(inputs, batch, strict=True)
+        ]
+        fixed = self._postprocess(decoded, inputs, options, plan, spend)
         results = [bound(sr, picture, options, mask) for sr, (picture, _) in zip(fixed, batch, strict=True)]
         true = [consistency_of(sr, picture) for sr, (picture, _) in zip(results, batch, strict=True)]
         clock.lap("color")
@@ -202,12 +208,26 @@ class Upscaler:
         )
 
     def _postprocess(
-        self, decoded: Tensor, inputs: Sequence[Preprocessed], options: UpscaleOptions, plan: Plan
+        self,
+        decoded: Tensor,
+        inputs: Sequence[Preprocessed],
+        options: UpscaleOptions,
+        plan: Plan,
+        spend: Sequence[bool] | None = None,
     ) -> list[np.ndarray]:
-        """The decoded pictures, (B, 3, H, W), in the inputs' colours and at the size of the result."""
+        """The decoded pictures, (B, 3, H, W), in the inputs' colours and at the size of the result; `spend` says whose
+        enlarged input may be written over."""
         color_fix, compat = options.color_fix or self.description.color_fix, COMPAT[options.compat]
         return [
-            postprocess(decoded[i : i + 1], each, color_fix, plan.output_width, plan.output_height, compat)
+            postprocess(
+                decoded[i : i + 1],
+                each,
+                color_fix,
+                plan.output_width,
+                plan.output_height,
+                compat,
+                bool(spend and spend[i]),
+            )
             for i, each in enumerate(inputs)
         ]
 

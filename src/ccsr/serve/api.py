@@ -241,6 +241,26 @@ def job_stability(id: JobId, service: ServiceDep, index: Index = 0) -> Response:
     return FileResponse(path, media_type="image/png")
 
 
+@router.get(
+    "/v1/jobs/{id}/difference", tags=["work"], summary="Where a result departs from its input, as RGBA PNG",
+    response_class=Response, responses={**ONE_PNG, **problems(404, 413, 415, 422, 507)},
+)  # fmt: skip
+async def job_difference(request: Request, id: JobId, service: ServiceDep, index: Index = 0) -> Response:
+    """Colours from 0 to `scale` (see `consistency` of a result): reduced to the input's size, it is another picture
+    there. Transparent where it is the same."""
+    job = await run_in_threadpool(_stored, id, service)
+    folder = service.store.folder_of(job.id)
+    found = next((r for r in job.results if r.number == index and r.stored), None)
+    if found is None:
+        raise Problem(404, "there is no such result")
+    source = next(i for i in job.inputs if i.number == found.input)
+    async with request.app.state.converting:
+        path = await run_in_threadpool(
+            downloads.difference_png, folder, found.number, folder / str(found.stored), folder / source.stored
+        )
+    return FileResponse(path, media_type="image/png")
+
+
 @router.delete(
     "/v1/jobs/{id}", tags=["work"], summary="Cancel a job, or remove one that ended", status_code=202,
     response_model=CancelledResponse,
@@ -285,6 +305,7 @@ def models(service: ServiceDep) -> list[ModelResponse]:
             licence=model.licence,
             sha256=model.sha256,
             prompts=model.layout.text is not None,
+            useful_steps=model.useful_steps,
         )
         for model in service.models.by_name.values()
     ]

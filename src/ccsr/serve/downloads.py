@@ -2,12 +2,14 @@
 
 import secrets
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ccsr import atomic, images
+from ccsr.metrics.consistency import difference_map
 from ccsr.serve.store import Result
 from ccsr.stability.maps import transparent_overlay
 
@@ -38,9 +40,25 @@ def converted(source: Path, format: str, folder: Path, quality: int = 95) -> Pat
 
 def stability_png(folder: Path, number: int, scale: float) -> Path:
     """The stability map of one input as RGBA PNG."""
-    kept = folder / "spread" / f"{number:03d}.png"
+    values = folder / "spread" / f"{number:03d}.npy"
+    return _kept_png(
+        values.with_suffix(".png"), lambda: transparent_overlay(np.load(values, allow_pickle=False), scale)
+    )
+
+
+def difference_png(folder: Path, number: int, result: Path, source: Path) -> Path:
+    """Where a result, reduced to its input's size, differs from it, as RGBA PNG of the input's size."""
+    return _kept_png(
+        folder / "difference" / f"{number:03d}.png",
+        lambda: transparent_overlay(difference_map(images.load(result).rgb, images.load(source).rgb)),
+    )
+
+
+def _kept_png(kept: Path, make: Callable[[], Image.Image]) -> Path:
+    """The file, which is made when it is asked for first."""
     if not kept.exists():
-        picture = transparent_overlay(np.load(folder / "spread" / f"{number:03d}.npy", allow_pickle=False), scale)
+        kept.parent.mkdir(exist_ok=True)
+        picture = make()
         with atomic.file(kept) as file:
             picture.save(file, "PNG")
     return kept

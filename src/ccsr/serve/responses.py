@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ccsr.serve.store import State
+from ccsr.stability.maps import FULL
 
 
 class _Model(BaseModel):
@@ -32,6 +33,7 @@ class Consistency(_Model):
 
     psnr: float = Field(description="over R, G and B in dB; 80 for equal pictures")
     largest: int = Field(description="largest difference of a value, 0..255")
+    scale: float = Field(FULL, description="value of the last colour of the map of the difference, 0..1")
 
 
 class JobInput(_Model):
@@ -104,6 +106,7 @@ class ModelResponse(_Model):
     licence: str
     sha256: str
     prompts: bool = Field(description="whether it understands text")
+    useful_steps: int | None = Field(description="how many steps change its results; null: all that there are")
 
 
 class HealthResponse(_Model):

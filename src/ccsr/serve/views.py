@@ -60,7 +60,10 @@ def _input_view(home: str, input: Input) -> JobInput:
 
 
 def _result_view(home: str, result: Result) -> JobResult:
-    links = {"result": f"{home}/result?index={result.number}" if result.stored else None}
+    links = {
+        "result": f"{home}/result?index={result.number}" if result.stored else None,
+        "difference": f"{home}/difference?index={result.number}" if result.stored else None,
+    }
     return JobResult(index=result.number, input_index=result.input, sample=result.sample, **result.record, links=links)
 
 

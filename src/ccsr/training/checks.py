@@ -24,10 +24,10 @@ def _ascending(low: float, high: float) -> Callable[[Any], bool]:
     return lambda pair: bool(low <= pair[0] <= pair[1] <= high)
 
 
-def _is_grid(T: int) -> bool:
+def _is_grid(T: int, t_max: str = "2/3", t_min: str = "1/2") -> bool:
     try:
-        nuts_trajectory(T, Fraction(2, 3), Fraction(1, 2))
-    except OptionError:
+        nuts_trajectory(T, Fraction(t_max), Fraction(t_min))
+    except (OptionError, ValueError, ZeroDivisionError):
         return False
     return True
 
@@ -71,13 +71,16 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("hold_out", "count", "sheet"), _NOT_NEGATIVE),
     # losses
     "t_range": Rule(lambda t: 0 <= t[0] < t[1] <= 1000, "0 to 1000, the first below the second"),
-    **dict.fromkeys(("share_at_T", "latent_share"), _SHARE),
+    **dict.fromkeys(("share_at_T", "latent_share", "teacher_share"), _SHARE),
     "renoise": Rule(lambda ts: ts != () and all(0 <= t < 1000 for t in ts), "one or more indices from 0 to 999"),
     "grids": Rule(lambda ts: ts != () and all(map(_is_grid, ts)), "values of T such as 1, 6, 12 and 18"),
+    "other_grids": Rule(lambda grids: all(_is_grid(*g) for g in grids), "T, t_max and t_min such as [6, 2/3, 1/3]"),
+    "snr_cap": _POSITIVE,
+    "perceptual_zoom": _AROUND_ONE,
     **dict.fromkeys(
         (
             "reconstruction_weight", "chroma_weight", "perceptual_weight", "ssim_weight", "adversarial_weight",
-            "critic_weight", "lattice_weight", "latent_weight", "kl_weight",
+            "critic_weight", "lattice_weight", "weave_weight", "latent_weight", "kl_weight",
         ), _WEIGHT,
     ),
     "filters": _ONE_OR_MORE,

@@ -4,10 +4,8 @@ Gradients find the principal components of a block of pixels only after thousand
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import (
@@ -23,9 +21,8 @@ from ccsr.errors import WeightsError
 from ccsr.networks import CompactAutoencoder
 from ccsr.networks.codec import shuffle_factor
 from ccsr.networks.compact import sharpness
+from ccsr.weights.ncnn_files import read_ncnn
 
-_HALF_PRECISION = 0x01306B47
-"""What an ncnn file has before weights in float16; 0 stands there before float32."""
 _LEAST_SQUARES_NOISE = 4.0 / 255
 """Standard deviation of the noise in the pictures that `read_lq` is fitted on: it is not to sharpen."""
 _GATE_NOISE, _GATE_SAMPLES = 8.0 / 255, 60_000
@@ -64,6 +61,13 @@ def start_codec(vae: CompactAutoencoder, pairs: Sequence[Pair], trunk: str | Non
     else:
         decoder.correction.weight.copy_(2 * (_nearest(factor) - _bicubic(factor)))
         _start_trunk(vae, trunk)
+
+
+@torch.no_grad()
+def open_gate(vae: CompactAutoencoder) -> None:
+    """Let the decoder draw everywhere, for good: so far up a sigmoid is 1 and passes no gradient."""
+    gate = vae.decoder.gate
+    _set(gate, torch.zeros_like(gate.weight), torch.full((1,), 100.0))
 
 
 def _set(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
@@ -171,43 +175,14 @@ def _start_trunk(vae: CompactAutoencoder, stem: str) -> None:
 def read_compact(stem: str) -> list[tuple[Tensor, Tensor, Tensor | None]]:
     """Weight (out, in, k, k), bias and PReLU slopes (None: no PReLU) of each convolution in ncnn's two files.
 
-    The text file lists the layers; the other holds, in their order, for a convolution four bytes of flag, its weights
-    in float16 or float32, padded to four bytes, and its bias in float32, and for a PReLU its slopes.
-
     Raises:
         WeightsError: there are no such files, or they are not of this kind.
     """
-    try:
-        lines = Path(f"{stem}.param").read_text(encoding="utf-8").splitlines()[2:]
-        raw = Path(f"{stem}.bin").read_bytes()
-    except (OSError, UnicodeDecodeError) as error:
-        raise WeightsError(
-            f"cannot be read: {error}", path=stem, hint="model.trunk is a path without .param"
-        ) from error
     layers: list[tuple[Tensor, Tensor, Tensor | None]] = []
-    at = 0
-
-    def take(count: int, kind: type[np.floating]) -> Tensor:
-        nonlocal at
-        values = np.frombuffer(raw, kind, count, at).astype(np.float32)
-        at += (values.size * np.dtype(kind).itemsize + 3) // 4 * 4
-        return torch.from_numpy(values)
-
-    try:
-        for line in lines:
-            kind, *words = line.split()
-            numbers = {int(k): v for k, _, v in (word.partition("=") for word in words) if k.isdigit() and v}
-            if kind == "Convolution":
-                outputs, side, total = int(numbers[0]), int(numbers.get(1, "3")), int(numbers[6])
-                half = int.from_bytes(raw[at : at + 4], "little") == _HALF_PRECISION
-                at += 4
-                weight = take(total, np.float16 if half else np.float32).view(outputs, -1, side, side)
-                layers.append((weight, take(outputs, np.float32), None))
-            elif kind == "PReLU":
-                weight, bias, _ = layers[-1]
-                layers[-1] = (weight, bias, take(int(numbers[0]), np.float32))
-    except (ValueError, KeyError, IndexError, RuntimeError) as error:
-        raise WeightsError(f"is no network of convolutions and PReLU: {error}", path=f"{stem}.param") from error
-    if at != len(raw):
-        raise WeightsError(f"has {len(raw)} bytes where its layers take {at}", path=f"{stem}.bin")
+    for layer in read_ncnn(stem):
+        if layer.kind == "Convolution":
+            weight, bias = layer.weights
+            layers.append((weight, bias, None))
+        elif layer.kind == "PReLU" and layers:
+            layers[-1] = (*layers[-1][:2], layer.weights[0])
     return layers

@@ -64,8 +64,8 @@ class ModelConfig:
     """A model's name, folder or hub id, or the folder of a base model alone (unet, vae, scheduler, text encoder)."""
     base_model: str | None = None
     """Folder of the base model, where `base` is in the published layout."""
-    architecture: Literal["nano", "sd21"] = "nano"
-    """Sizes of the networks where there is no base."""
+    architecture: Literal["nano", "narrow", "sd21"] = "nano"
+    """Sizes of the networks where there is no base. narrow: nano's, with fewer and narrower layers."""
     trunk: str | None = None
     """nano's VAE, where it starts anew: ncnn files, without their ending, of a compact super-resolution network that
     its decoder begins with. None: convolutions from random weights."""
@@ -74,6 +74,9 @@ class ModelConfig:
     trained: tuple[Part, ...] = ("controlnet",)
     """Which parts learn: of the denoiser in stage 1 and the pre-training, along with the decoder in stage 2. There
     `vae` means the encoder too, for models that are nobody else's base."""
+    open_gate: bool = False
+    """nano's VAE: open its decoder's gate for good. It closes where a latent holds fine detail, for pictures that need
+    none drawn; where the denoiser has drawn detail itself, a decoder that is tuned would have no say."""
     prompt: Literal["empty", "positive"] = "empty"
     """Embedding that is trained with. A learnt one (`prompt` in `trained`) is always stored as `positive`."""
     name: str | None = None
@@ -115,6 +118,9 @@ class DenoiserLoss:
     """Where the estimate of T is noised to; one of these is drawn for each batch."""
     start: Literal["gt", "lq"] = "gt"
     """Latent that index 999 is reached from."""
+    snr_cap: float | None = None
+    """The diffusion term is the squared error of the clean latent times the signal-to-noise ratio, at most this.
+    Without a bound that is Eq. 2, the error of the noise, whatever the network returns. None: of what it returns."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,8 @@ class DecoderLoss:
 
     grids: tuple[int, ...] = (1,)
     """The paper's T, one drawn for each batch: 1 decodes the first estimate; 6, 12, 18 run two to four steps."""
+    other_grids: tuple[tuple[int, str, str], ...] | None = None
+    """T, t_max and t_min of further ones, such as [6, 2/3, 1/3], drawn along with `grids`, which have 2/3 and 1/2."""
     reconstruction: Literal["l1", "l2", "picture"] = "l2"
     """picture: L1 in YCbCr with differences and block means, for small models."""
     reconstruction_weight: float = 1.0
@@ -136,14 +144,21 @@ class DecoderLoss:
     perceptual_heads: str | None = None
     """LPIPS's own weights of the maps, to make VGG16's distance LPIPS."""
     perceptual_weight: float = 1.0
+    perceptual_zoom: tuple[float, float] | None = None
+    """Factors between which height and width, each by its own, are resized before the feature network looks, drawn for
+    each batch. Looking at one size alone, it rewards a weave of the period that its first layer likes."""
     ssim_weight: float = 0.0
     """Of 1 - SSIM of luma."""
     lattice_weight: float = 0.0
     """Of the pattern that repeats with the codec's blocks."""
+    weave_weight: float = 0.0
+    """Of what stands out at one frequency in all textures, which a feature network can reward."""
     teachers: tuple[str, ...] = ()
-    """Trained compact super-resolution networks of a factor of 4 (ncnn's files, named without the ending), one drawn
-    for each batch. Where a teacher's picture is nearer to the good one in feature distance than the decoder's own, it
-    takes the good one's place in `reconstruction`."""
+    """Trained super-resolution networks of a factor of 4 (ncnn's files, named without the ending), one drawn for each
+    batch. Where a teacher's picture is nearer to the good one in feature distance than the decoder's own, it takes the
+    good one's place in `reconstruction` and `perceptual`."""
+    teacher_share: float = 1.0
+    """Share of each batch that the teacher is asked about: the pictures that look furthest from the good ones."""
     discriminator: Literal["none", "patchgan", "projected"] = "none"
     filters: int = 64
     """patchgan: width of its first layer."""

@@ -14,11 +14,30 @@ Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def plain_loss(
-    predict: Predict, schedule: NoiseSchedule, z_gt: Tensor, z_lq: Tensor, t: Tensor, noise: Tensor
+    predict: Predict,
+    schedule: NoiseSchedule,
+    z_gt: Tensor,
+    z_lq: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    snr_cap: float | None = None,
 ) -> dict[str, Tensor]:
     """The diffusion loss alone (paper Eq. 2): the pre-training, and the baseline that knows no truncation."""
     output = predict(add_noise(schedule, z_gt, noise, t), t, z_lq)
-    return {"diffusion": mse_loss(output, training_target(schedule, z_gt, noise, t))}
+    return {"diffusion": _diffusion(schedule, output, z_gt, noise, t, snr_cap)}
+
+
+def _diffusion(
+    schedule: NoiseSchedule, output: Tensor, z_gt: Tensor, noise: Tensor, t: Tensor, snr_cap: float | None
+) -> Tensor:
+    if snr_cap is None:
+        return mse_loss(output, training_target(schedule, z_gt, noise, t))
+    # An error of the clean latent is one of the noise times sqrt((1 - a) / a). The bound is that of "Efficient
+    # Diffusion Training via Min-SNR Weighting Strategy": without it the last few indices, a thousand times as heavy,
+    # are all that is learnt.
+    a = schedule.at(t, z_gt)
+    x0 = predict_x0(schedule, add_noise(schedule, z_gt, noise, t), output, t)
+    return ((a / (1 - a)).clamp(max=snr_cap) * (x0 - z_gt) ** 2).mean()
 
 
 def published_losses(
@@ -30,6 +49,7 @@ def published_losses(
     noises: tuple[Tensor, Tensor, Tensor],
     renoise: int = 667,
     start_from_lq: bool = False,
+    snr_cap: float | None = None,
 ) -> dict[str, Tensor]:
     """All three losses on the same batch, as the published program sums them (ccsr-spec 5.2).
 
@@ -38,7 +58,7 @@ def published_losses(
     latent as published, or from the low-quality one's as in use.
     """
     output = predict(add_noise(schedule, z_gt, noises[0], t), t, z_lq)
-    diffusion = mse_loss(output, training_target(schedule, z_gt, noises[0], t))
+    diffusion = _diffusion(schedule, output, z_gt, noises[0], t, snr_cap)
     return {"diffusion": diffusion, **_truncated(predict, schedule, z_gt, z_lq, noises[1:], renoise, start_from_lq)}
 
 
@@ -51,6 +71,7 @@ def paper_losses(
     noises: tuple[Tensor, Tensor, Tensor],
     renoise: int = 667,
     start_from_lq: bool = False,
+    snr_cap: float | None = None,
 ) -> dict[str, Tensor]:
     """One index per sample: l_T + l_tmax where it is 999, l_diff elsewhere (paper Eq. 2 and 3, III-D).
 
@@ -63,8 +84,8 @@ def paper_losses(
     output = predict(z_t, t, z_lq)
     terms = {}
     if last < len(t):
-        target = training_target(schedule, z_gt[last:], noises[0][last:], t[last:])
-        terms["diffusion"] = mse_loss(output[last:], target) * (1 - last / len(t))
+        rest = _diffusion(schedule, output[last:], z_gt[last:], noises[0][last:], t[last:], snr_cap)
+        terms["diffusion"] = rest * (1 - last / len(t))
     if last:
         share = last / len(t)
         z_gt, z_lq = z_gt[:last], z_lq[:last]
@@ -130,6 +151,41 @@ def lattice_loss(sr: Tensor, gt: Tensor, period: int) -> Tensor:
     batch, channels, height, width = error.shape
     pattern = error.view(batch, channels, height // period, period, width // period, period).mean((2, 4))
     return (pattern - pattern.mean((2, 3), keepdim=True)).abs().mean()
+
+
+def weave_loss(sr: Tensor, gt: Tensor) -> Tensor:
+    """How much more one frequency and direction stands out of those of its length in luma than it does in the good
+    pictures, taken over all blocks of the batch: a float32 scalar, 0 for equal pictures. Inputs (B, 3, H, W) in 0..1,
+    sides of 32 at least.
+
+    What is drawn with one period wherever there is texture stands out there; a picture's own lines differ from block to
+    block. Sharpness and grain change all directions alike and cost nothing.
+    """
+    made, good = (_standing_out(to_ycbcr(x.float())[:, :1]) for x in (sr, gt))
+    return torch.relu(made - good - _BY_CHANCE).mean()
+
+
+_BLOCK, _FINE = 32, 5
+"""Side of the blocks, and the lowest frequency that is looked at, in cycles a block."""
+_BY_CHANCE = 0.3
+"""What may stand out more in one batch of pictures than in another, in natural logarithms of power."""
+
+
+def _standing_out(luma: Tensor) -> Tensor:
+    """Logarithm of each frequency's mean power by that of its ring, each block's powers adding up to 1."""
+    blocks = luma.unfold(2, _BLOCK, _BLOCK // 2).unfold(3, _BLOCK, _BLOCK // 2).flatten(0, 3)
+    window = torch.hann_window(_BLOCK, device=luma.device)
+    blocks = (blocks - blocks.mean((1, 2), keepdim=True)) * window * window[:, None]
+    power = torch.view_as_real(torch.fft.fft2(blocks)).square().sum(-1)
+    # A block without any detail has nothing that stands out.
+    power = (power / (power.sum((1, 2), keepdim=True) + 1e-4)).mean(0)
+    cycles = torch.fft.fftfreq(_BLOCK, 1 / _BLOCK, device=luma.device)
+    ring = torch.hypot(cycles[:, None], cycles).round().long()
+    wanted = (ring >= _FINE) & (ring <= _BLOCK // 2)
+    powers, rings = power[wanted], ring[wanted]
+    counts = torch.bincount(rings)
+    means = torch.zeros(len(counts), device=luma.device).index_add(0, rings, powers) / counts.clamp(min=1)
+    return torch.log(powers + 1e-12) - torch.log(means[rings] + 1e-12)
 
 
 def ssim_loss(sr: Tensor, gt: Tensor) -> Tensor:

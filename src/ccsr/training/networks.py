@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ccsr import atomic
 from ccsr.errors import OptionError, WeightsError
 from ccsr.method.sampler import NoiseSchedule
-from ccsr.networks import NANO, SD21, LatentControlNet, denoise, make_network
+from ccsr.networks import ARCHITECTURES, CompactAutoencoder, LatentControlNet, denoise, make_network
+from ccsr.training.codec_start import open_gate
 from ccsr.training.config import ModelConfig, Part
 from ccsr.weights import ModelFacts, find_folder, load_model, pack_networks
 from ccsr.weights.files import read_json
@@ -43,6 +44,7 @@ class ModelInTraining:
     prompt_learnt: bool
     min_size: int | None
     min_scale: float | None
+    useful_steps: int | None
     color_fix: str
     licence: str
     origin: str
@@ -101,6 +103,10 @@ def start_networks(config: ModelConfig, seed: int) -> ModelInTraining:
     for module in (unet, controlnet, vae):
         for p in module.parameters():
             p.data = p.data.clone()  # what was mapped from a file must not be trained there
+    if config.open_gate:
+        if not isinstance(vae, CompactAutoencoder):
+            raise OptionError("model.open_gate is for nano's VAE, this one has no gate", hint="model.open_gate=false")
+        open_gate(vae)
     embeddings = dict(base.embeddings)
     learnt = "prompt" in fresh
     if learnt:
@@ -123,9 +129,10 @@ def start_networks(config: ModelConfig, seed: int) -> ModelInTraining:
         prompt_learnt=learnt or "prompt" in config.trained,
         min_size=base.min_size,
         min_scale=base.min_scale,
+        useful_steps=base.useful_steps,
         color_fix=config.color_fix or base.color_fix,
         licence=config.licence or base.licence,
-        origin=config.base or f"random weights ({config.architecture})",
+        origin=base.origin,
     )
 
 
@@ -141,6 +148,7 @@ def _described(network: Any) -> Any:
 class _Base:
     """What training starts from: networks, or the configs of those that start anew."""
 
+    origin: str
     unet: Any
     controlnet: Any
     """None: a base model, which has none yet."""
@@ -149,26 +157,29 @@ class _Base:
     embeddings: dict[str, Tensor] = field(default_factory=dict)
     min_size: int | None = None
     min_scale: float | None = None
+    useful_steps: int | None = None
     color_fix: str = "adain"
     licence: str = "unknown"
 
 
 def _base(config: ModelConfig) -> _Base:
     if config.base is None:
-        nano = config.architecture == "nano"
-        sizes = NANO if nano else SD21
+        sizes, published = ARCHITECTURES[config.architecture], config.architecture == "sd21"
         return _Base(
+            f"random weights ({config.architecture})",
             sizes["unet"], sizes.get("controlnet"), sizes["vae"], sizes["scheduler"],
-            min_size=None if nano else 512, color_fix="wavelet" if nano else "adain",
+            min_size=512 if published else None, color_fix="adain" if published else "wavelet",
         )  # fmt: skip
     folder = find_folder(config.base)
     if not (folder / "controlnet").is_dir() and (folder / "unet").is_dir():
         return _base_alone(folder)
     model = load_model(config.base, base_model=config.base_model)
     facts = model.description
+    # By its name and weights: where it lies is its owner's business, and the manifest travels.
     return _Base(
+        f"{facts.name} (sha256 {facts.sha256[:12]})",
         model.unet, model.controlnet, model.vae, model.scheduler_config, model.embeddings,
-        facts.min_size, facts.min_scale, facts.color_fix, facts.licence,
+        facts.min_size, facts.min_scale, facts.useful_steps, facts.color_fix, facts.licence,
     )  # fmt: skip
 
 
@@ -178,7 +189,8 @@ def _base_alone(folder: Path) -> _Base:
     unet = load_network("unet", folder / "unet")
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
-    return _Base(unet, None, vae, scheduler, base_embeddings(folder), min_size=unet.config.sample_size * factor)
+    min_size = unet.config.sample_size * factor
+    return _Base(folder.name, unet, None, vae, scheduler, base_embeddings(folder), min_size=min_size)
 
 
 def pack(networks: ModelInTraining, config: ModelConfig, out: Path, how: str) -> None:
@@ -194,7 +206,7 @@ def pack(networks: ModelInTraining, config: ModelConfig, out: Path, how: str) ->
     parts = {"unet": networks.denoiser.unet, "controlnet": networks.denoiser.controlnet, "vae": networks.vae}
     facts = ModelFacts(
         config.name or out.parent.name, f"{how}, from {networks.origin}", networks.licence, networks.color_fix,
-        networks.min_size, networks.min_scale, config.dtype,
+        networks.min_size, networks.min_scale, networks.useful_steps, config.dtype,
     )  # fmt: skip
     try:
         with atomic.folder(out, replace=True) as new:

@@ -2,7 +2,9 @@
 
 import functools
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +20,9 @@ from ccsr.data.levels import LEVELS, level_of
 from ccsr.data.pairs import DataConfig, PairDataset, endless_batches, fixed_pairs
 from ccsr.data.sources import Pictures, SourceConfig, remove_cache
 from ccsr.errors import MissingExtraError, OptionError, TrainingError
+from ccsr.log import get_logger
 from ccsr.networks import CompactAutoencoder, latent_factor
-from ccsr.plan import cpu_flags
+from ccsr.plan import bf16_is_faster
 from ccsr.training import checkpoints
 from ccsr.training.codec_start import start_codec
 from ccsr.training.config import Config, LoopConfig, ModelConfig, PretrainConfig, Stage1Config, ValidationConfig
@@ -31,11 +34,20 @@ from ccsr.training.stage2 import Stage2
 from ccsr.training.validation import SMALLEST, Validation
 from ccsr.training.yaml_config import as_yaml, differences, plain
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+log = get_logger(__name__)
+
 CONFIG = "config.yaml"
 MODEL = "model"
 DECODED = "decoded"
 FINISHED = "finished.json"
 """Written after the model: a killed or continued run may have an older model."""
+LOCK = ".ccsr-lock"
+"""Locked while a run is at work."""
 _SCALE_PAIRS = 64
 _START_PICTURES, _START_CROP = 256, 256
 """What a codec starts from: so many pictures, and the side of the square that is taken from each."""
@@ -91,13 +103,41 @@ def train(config: Config, listen: Listener = lambda _: None) -> Outcome:
     Raises:
         OptionError: settings that contradict the run folder's, sources without pictures.
         WeightsError: the base is not there.
-        TrainingError: a disk that is full, losses that are not finite.
+        TrainingError: a disk that is full, losses that are not finite, another process at work in the run folder.
     """
     run = Path(config.run)
     if (step := _finished(run, config)) is not None:
         return Outcome(True, step, run / MODEL)
     for phase in _phases(config):
         _check_machine(phase.loop)
+    with _alone(run):
+        return _train(config, run, listen)
+
+
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Two runs in one folder would write over each other's checkpoints. Of processes that train together the first
+    holds the lock; data workers do not inherit it, so that it goes with the process, even one that was killed."""
+    with ExitStack() as stack:
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context((run / LOCK).open("wb"))
+        except OSError as error:
+            raise TrainingError(f"cannot be written: {error.strerror}", path=run) from error
+        if fcntl and os.environ.get("RANK", "0") == "0":
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                raise TrainingError(
+                    "another process is training in this folder",
+                    path=run, hint="wait for its end, or give run=ANOTHER-FOLDER",
+                ) from None  # fmt: skip
+            except OSError:
+                log.debug("no locks here", exc_info=True)
+        yield
+
+
+def _train(config: Config, run: Path, listen: Listener) -> Outcome:
     _keep(run, config)
     if isinstance(config, PretrainConfig):
         return _pretrain(config, run, listen)
@@ -219,11 +259,10 @@ def _check_machine(loop: LoopConfig) -> None:
 
 
 def _on_this_machine(loop: LoopConfig) -> LoopConfig:
-    """`auto` made definite. Of CPUs only those with AMX train faster in bf16: with AVX-512 alone the casts of autocast
-    and the backward pass cost more than the products gain (measured: 1.5 times the time of fp32)."""
+    """`auto` made definite: bf16 where it trains faster."""
     if loop.precision != "auto":
         return loop
-    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else "amx_bf16" in cpu_flags()
+    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else bf16_is_faster(backward=True)
     return replace(loop, precision="bf16" if fast else "fp32")
 
 
@@ -311,7 +350,6 @@ def _keep(run: Path, config: Config) -> None:
         for phase, step in begun:
             _keep_cosine(phase, step, run, kept, settings)
     try:
-        run.mkdir(parents=True, exist_ok=True)
         with atomic.file(run / CONFIG) as file:  # each of several processes writes the same
             file.write(as_yaml(settings).encode())
     except OSError as error:

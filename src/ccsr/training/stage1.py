@@ -54,14 +54,14 @@ def latent_losses(
     t = torch.from_numpy(draws.rng.integers(*loss.t_range, size=count)).to(device)
     noises = (draws.normal(z_gt.shape), draws.normal(z_gt.shape), draws.normal(z_gt.shape))
     if loss.form == "plain":
-        return plain_loss(predict, schedule, z_gt, z_lq, t, noises[0])
+        return plain_loss(predict, schedule, z_gt, z_lq, t, noises[0], loss.snr_cap)
     renoise = int(draws.rng.choice(loss.renoise))
     from_lq = loss.start == "lq"
     if loss.form == "published":
-        return published_losses(predict, schedule, z_gt, z_lq, t, noises, renoise, from_lq)
+        return published_losses(predict, schedule, z_gt, z_lq, t, noises, renoise, from_lq, loss.snr_cap)
     # The share is met on average, also by batches of one.
     t[: int(loss.share_at_T * count + draws.rng.random())] = LAST
-    return paper_losses(predict, schedule, z_gt, z_lq, t, noises, renoise, from_lq)
+    return paper_losses(predict, schedule, z_gt, z_lq, t, noises, renoise, from_lq, loss.snr_cap)
 
 
 def _latents(networks: ModelInTraining, precision: Precision, pair: Pair, draws: StepNoise) -> tuple[Tensor, Tensor]:

@@ -3,13 +3,16 @@
 Source: the paper, III-C; ccsr-spec 6. For small models the denoiser can learn along, from pictures through the decoder.
 """
 
+from collections.abc import Callable
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn.functional import l1_loss, mse_loss
+from torch.nn.functional import interpolate, l1_loss, mse_loss
 
 from ccsr.data.pairs import Pair, enlarge
 from ccsr.errors import OptionError, WeightsError
@@ -19,15 +22,15 @@ from ccsr.networks.discriminators import PatchGAN, ProjectedDiscriminator
 from ccsr.networks.vit import load_vit
 from ccsr.training.config import SHIPPED_NETWORK, DecoderLoss, LoopConfig, ModelConfig
 from ccsr.training.loop import StepNoise, Trainee, ValidationResult
-from ccsr.training.losses import lattice_loss, picture_loss, ssim_loss
+from ccsr.training.losses import lattice_loss, picture_loss, ssim_loss, weave_loss
 from ccsr.training.networks import Denoiser, ModelInTraining
 from ccsr.training.stage1 import Precision, latent_losses, parts_of, predictor, start_learning
-from ccsr.training.teachers import FACTOR, Teacher, knows_better, taught
+from ccsr.training.teachers import FACTOR, Teacher, taught
 from ccsr.training.validation import Validation, judge, super_resolve
 from ccsr.weights.tensors import read_tensors
 
-_STRIDE = 16
-"""Of the deepest map of either feature network."""
+_STRIDE, _LEAST = 16, 32
+"""Of the deepest map of either feature network; the shortest side that SqueezeNet takes."""
 _SCALES = (2.0**16, 2.0**12, 2.0**8, 2.0**4, 1.0)
 """Factors of a loss under fp16, tried in turn until its gradient is finite; the first is GradScaler's own."""
 
@@ -76,16 +79,25 @@ class Critic(nn.Module):
         return self.judge(picture, lq_up)
 
 
-def _moved(pictures: Tensor, draws: StepNoise) -> Tensor:
-    """(..., H, W) without up to a stride of the feature network at the top and the left, flipped half of the time.
+def _mover(size: torch.Size, draws: StepNoise, zoom: tuple[float, float] | None = None) -> Callable[[Tensor], Tensor]:
+    """Takes pictures (B, C, H, W) without up to a stride of the feature network at the top and the left, flipped or
+    not, and resized by factors within `zoom`.
 
     Always at the same place, a network with strides rewards a lattice of their period, which shows in flat areas. Sides
-    of 32, the least that SqueezeNet takes, stay.
+    of `_LEAST` stay, and none is made shorter.
     """
-    height, width = pictures.shape[-2:]
-    top, left = (int(draws.rng.integers(min(_STRIDE, max(1, side - 31)))) for side in (height, width))
+    height, width = size[-2:]
+    top, left = (int(draws.rng.integers(min(_STRIDE, max(1, side - _LEAST + 1)))) for side in (height, width))
     flips = [axis for axis in (-2, -1) if draws.rng.random() < 0.5]
-    return pictures[..., top:, left:].flip(flips)
+    sides = [height - top, width - left]
+    if zoom:
+        sides = [max(min(side, _LEAST), round(side * draws.rng.uniform(*zoom))) for side in sides]
+
+    def move(pictures: Tensor) -> Tensor:
+        moved = pictures[..., top:, left:].flip(flips)
+        return interpolate(moved, sides, mode="bilinear") if zoom else moved
+
+    return move
 
 
 class Stage2:
@@ -108,6 +120,8 @@ class Stage2:
         encoder = networks.vae.encoder if "vae" in model.trained else None
         self.predict = predictor(networks, self.precision)
         self.joint = bool(model.trained)
+        self.grids: list[tuple[int, tuple[Fraction, ...]]] = [(T, ()) for T in loss.grids]
+        self.grids += [(T, (Fraction(t_max), Fraction(t_min))) for T, t_max, t_min in loss.other_grids or ()]
         decoder = Decoder(networks.vae, loss.post_quant, networks.denoiser if self.joint else None, encoder)
         if loop.checkpointing:
             networks.vae.enable_gradient_checkpointing()
@@ -130,10 +144,10 @@ class Stage2:
         """The decoder's terms: reconstruction, perceptual, adversarial (ccsr-spec 6.2 and 6.3)."""
         loss, gt = self.loss, pair.gt
         up = enlarge(pair.lq, (gt.shape[-2], gt.shape[-1]))
-        T = int(draws.rng.choice(loss.grids))
+        T, bounds = self.grids[int(draws.rng.integers(len(self.grids)))]
         vae = self.networks.vae
         with torch.set_grad_enabled(self.joint), self.precision():
-            latent = super_resolve(self.networks.denoiser, self.networks.schedule, vae, up, T, draws.normal)
+            latent = super_resolve(self.networks.denoiser, self.networks.schedule, vae, up, T, draws.normal, *bounds)
         with self.precision():
             sr = codec.decode(vae, latent)
         if loss.clamp:
@@ -144,6 +158,8 @@ class Stage2:
             terms["ssim"] = loss.ssim_weight * ssim_loss(sr, gt)
         if loss.lattice_weight:
             terms["lattice"] = loss.lattice_weight * lattice_loss(sr, gt, codec.latent_factor(vae))
+        if loss.weave_weight:
+            terms["weave"] = loss.weave_weight * weave_loss(sr, gt)
         if seen is not None:
             terms["perceptual"] = loss.perceptual_weight * seen
         if self.critic is not None:
@@ -178,21 +194,31 @@ class Stage2:
                 return picture_loss(sr, gt, self.loss.chroma_weight)
 
     def _seen(self, sr: Tensor, pair: Pair, draws: StepNoise) -> tuple[Tensor, Tensor | None]:
-        """What the reconstruction is to match, the good pictures or a teacher's, and how far `sr` looks from them."""
-        features, pictures = self.features, [sr, pair.gt]
+        """What the decoder is to match, the good pictures or a teacher's, and how far `sr` looks from them.
+
+        A teacher is asked about the pictures of the batch that look furthest from the good ones, and heeded where its
+        own looks nearer to them.
+        """
+        features, target = self.features, pair.gt
         if features is None:
-            return pair.gt, None
-        picture: Tensor | None = None
-        if self.teachers and pair.gt.shape[-1] == FACTOR * pair.lq.shape[-1]:
-            picture = taught(self.teachers[int(draws.rng.integers(len(self.teachers)))], pair.lq, pair.gt)
-            pictures.append(picture)
+            return target, None
         with self.precision():
-            moved = _moved(torch.stack(pictures), draws)
-            good = features(moved[1])
-            apart = feature_distances(features, features(moved[0]), good)
-            if picture is None:
-                return pair.gt, apart.mean()
-            return torch.where(knows_better(features, moved[2], good, apart), picture, pair.gt), apart.mean()
+            move = _mover(sr.shape, draws, self.loss.perceptual_zoom)
+            made, good = features(move(sr)), features(move(pair.gt))
+            apart = feature_distances(features, made, good)
+            if not self.teachers or pair.gt.shape[-1] != FACTOR * pair.lq.shape[-1]:
+                return target, apart.mean()
+            asked = apart.topk(ceil(self.loss.teacher_share * len(apart))).indices
+            teacher = self.teachers[int(draws.rng.integers(len(self.teachers)))]
+            picture = taught(teacher, pair.lq[asked], pair.gt[asked])
+            shown = features(move(picture))
+            better = feature_distances(features, shown, [x[asked] for x in good]) < apart[asked]
+            heeded = asked[better]
+            if len(heeded):
+                target = target.index_copy(0, heeded, picture[better])
+                rows, shown = [x[heeded] for x in made], [x[better] for x in shown]
+                apart = apart.index_copy(0, heeded, feature_distances(features, rows, shown))
+            return target, apart.mean()
 
     def _adversarial(self, sr: Tensor, up: Tensor, draws: StepNoise, terms: dict[str, Tensor]) -> Tensor:
         assert self.critic is not None  # noqa: S101 -- for the type checker

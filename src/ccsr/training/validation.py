@@ -34,6 +34,8 @@ def super_resolve(
     lq_up: Tensor,
     T: int,
     normal: Callable[[Sequence[int]], Tensor],
+    t_max: Fraction = Fraction(2, 3),
+    t_min: Fraction = Fraction(1, 2),
 ) -> Tensor:
     """The latent that inference decodes, (B, C, h, w), for enlarged inputs (B, 3, H, W): the very same sampler.
 
@@ -49,7 +51,7 @@ def super_resolve(
     def evaluate(z_t: Tensor, t: int, first: bool) -> Tensor:
         return predict(z_t, torch.full((len(z_t),), t, device=z_t.device), z_lq)
 
-    return sample(evaluate, schedule, nuts_trajectory(T, Fraction(2, 3), Fraction(1, 2)), z_lq, draw)
+    return sample(evaluate, schedule, nuts_trajectory(T, t_max, t_min), z_lq, draw)
 
 
 @cache

@@ -35,6 +35,8 @@ class ModelDescription:
     """Shortest output side in pixels that the model works at; smaller pictures are processed at it."""
     min_scale: float | None
     """Least ratio of a result's side to the input's that the model works at; smaller results are reduced from it."""
+    useful_steps: int | None
+    """How many steps change its results enough to be worth their time; None: all that the method has."""
     color_fix: str
     """adain, wavelet or none: what the model wants where nothing else is asked for."""
     prediction_type: str
@@ -45,6 +47,7 @@ class ModelDescription:
     """Which of empty, positive and negative there are, stored or to be computed by the text encoder."""
     latent_factor: int
     """Picture pixels per latent pixel, along each axis."""
+    latent_channels: int
     flops_per_pixel: dict[str, float]
     """Operations per output pixel of encode, decode and one evaluation (denoise), see `cost`."""
     activation_bytes: int
@@ -89,9 +92,11 @@ def describe(name: str | Path, base_model: str | Path | None = None) -> ModelDes
             f"unet/config.json or vae/config.json does not describe a network: {error!r}", path=folder
         ) from error
     color_fix, min_scale = config.get("color_fix", "adain"), config.get("min_scale")
+    steps = config.get("useful_steps")
     facts = {
         "min_size": (min_size, min_size is None or (type(min_size) is int and min_size > 0)),
         "min_scale": (min_scale, min_scale is None or (type(min_scale) in (int, float) and 1 <= min_scale <= 8)),
+        "useful_steps": (steps, steps is None or (type(steps) is int and steps > 0)),
         "color_fix": (color_fix, color_fix in COLOR_FIXES),
     }
     for fact, (value, makes_sense) in facts.items():
@@ -108,11 +113,13 @@ def describe(name: str | Path, base_model: str | Path | None = None) -> ModelDes
         licence=str(manifest.get("licence") or "unknown"),
         min_size=min_size,
         min_scale=min_scale,
+        useful_steps=steps,
         color_fix=color_fix,
         prediction_type=str(scheduler.get("prediction_type", "epsilon")),
         parameters={network: sum(map(prod, shapes[network].values())) for network in NETWORKS},
         embeddings=_embedding_names(layout),
         latent_factor=factor,
+        latent_channels=int(vae.get("latent_channels", 4)),
         flops_per_pixel=flops_per_pixel(shapes, unet, vae),
         activation_bytes=activations,
         config=config,

@@ -42,6 +42,8 @@ class ModelFacts:
     """Shortest output side in pixels that it works at."""
     min_scale: float | None = None
     """Least scale that it works at."""
+    useful_steps: int | None = None
+    """How many steps are worth their time."""
     dtype: str = "bf16"
     """Number format of the weights in it: fp32, bf16 or fp16."""
     extra_files: Mapping[str, str] = field(default_factory=dict)
@@ -149,7 +151,10 @@ def save_model(model: Model, out: Path) -> None:
 def _pack_loaded(model: Model, out: Path, embeddings: Mapping[str, Tensor], facts: ModelFacts) -> None:
     """`pack_networks` with what a loaded model knows of itself."""
     known, networks = model.description, {"unet": model.unet, "controlnet": model.controlnet, "vae": model.vae}
-    facts = replace(facts, min_size=known.min_size, min_scale=known.min_scale, color_fix=known.color_fix)
+    facts = replace(
+        facts, min_size=known.min_size, min_scale=known.min_scale, useful_steps=known.useful_steps,
+        color_fix=known.color_fix,
+    )  # fmt: skip
     pack_networks(out, networks, model.scheduler_config, embeddings, facts)
 
 
@@ -179,6 +184,7 @@ def pack_networks(
         "min_size": facts.min_size,
         "scheduler": ["diffusers", "DDPMScheduler"],
         "unet": _class_of(networks["unet"]),
+        "useful_steps": facts.useful_steps,
         "vae": _class_of(networks["vae"]),
     }
     scheduler: Any = DDPMScheduler

@@ -122,6 +122,10 @@ class Method:
         """What results depend on beside the settings, such as the hash of weights."""
         return None
 
+    def note(self) -> str | None:
+        """What a table says about it below itself."""
+        return self.source
+
     def make(self, job: MethodJob) -> MethodResult:
         """Make what is missing in `job.results`.
 

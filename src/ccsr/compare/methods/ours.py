@@ -38,6 +38,11 @@ class Ours(Method):
         """Hash of the weights, wherever they lie."""
         return self._description().sha256
 
+    def note(self) -> str:
+        """Which weights they are, so that rows of earlier ones are known."""
+        told = f"weights of sha256 {self.identity()[:12]}"
+        return f"{self.source}; {told}" if self.source else told
+
     def make(self, job: MethodJob) -> MethodResult:
         """Upscale; times are those of the pictures' records (encode, denoise, decode, colour)."""
         job.results.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ let selected = null;
 let options, sizes, limits, schema;
 const views = new Map();   // what the entries of the browser's history show
 let here = history.state?.view;
-const viewer = new Viewer(drawChoices);
+const viewer = new Viewer({ painted: drawChoices, failed, worded: (line) => plain(line, schema) });
 const strip = new Strip($("strip"), { select: choose, remove, add: () => $("files").click() });
 const line = new Line({ changed, ended });
 
@@ -133,13 +133,15 @@ function ended(line) {
   const some = line.filter((photo) => photos.includes(photo));
   const done = some.filter((photo) => photo.state === "done"), failed = some.filter((photo) => photo.state === "failed");
   const cancelled = some.some((photo) => photo.cancelled);
-  if (cancelled) warn("Cancelled.");
+  if (cancelled) warn("Cancelled.", "calm");
   else if (failed.length) warn(failed.length === some.length ? failed[0].error : `${failed.length} of ${some.length} failed: look for the red signs.`);
   say(cancelled ? "Cancelled" : `Done: ${done.length} of ${some.length}`);
   address();
+  // Whoever looks at another result by now keeps it in view, and the focus where it is.
+  if (done.length && !selected?.results.length) selected = done[0];
   draw();
-  if (done.length && !done.includes(selected)) choose(done[0]);
-  focusNext(done.length ? ["save"] : ["go", "save"]);
+  // On a phone whoever chose among the options has scrolled the picture away.
+  if (done.length) $("viewer").scrollIntoView({ block: "nearest" });
 }
 
 function cancel() {
@@ -288,7 +290,8 @@ async function plan() {
     if (!(await sizes.plan(photos, options.values()))) setTimeout(() => { if (turn === planning) plan(); }, 2000);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    // Options that make no sense are said when the button is pressed.
+    // Options that make no sense are said when the button is pressed; a server that is away may come back.
+    if (error.status === 0) setTimeout(() => { if (turn === planning) plan(); }, 2000);
   }
   if (turn === planning) draw();
 }
@@ -327,7 +330,7 @@ function show() {
   photo.loading = true;
   have(photo).then(
     () => { photo.loading = false; if (photo === selected) viewer.show(photo); },
-    (error) => { photo.loading = false; if (error instanceof Failure) warn(error.message); else throw error; },
+    (error) => { photo.loading = false; failed(error); },
   );
 }
 
@@ -401,11 +404,17 @@ function drawRecent(empty) {
 
 function say(words) { $("say").textContent = words; }
 
-function warn(words) {
+function failed(error) {
+  if (!(error instanceof Failure)) throw error;
+  warn(error.message);
+}
+
+function warn(words, kind = "") {
   const line = plain(words ?? "", schema);
   for (const id of ["alert", "alert-empty"]) {
     $(id).hidden = !line;
     $(id).textContent = line;
+    $(id).classList.toggle("calm", kind === "calm");
   }
 }
 

@@ -25,10 +25,14 @@ function sizeFor({ width, height }) {
 
 function trace(context, { wide, points }, color) {
   const { width, height } = context.canvas;
-  Object.assign(context, { strokeStyle: color, lineCap: "round", lineJoin: "round", lineWidth: Math.max(1, wide * width) });
+  const lineWidth = Math.max(1, wide * width), [x, y] = points[0];
+  Object.assign(context, { strokeStyle: color, fillStyle: color, lineCap: "round", lineJoin: "round", lineWidth });
   context.beginPath();
-  context.moveTo(points[0][0] * width, points[0][1] * height);
-  for (const [x, y] of points) context.lineTo(x * width, y * height);
+  context.arc(x * width, y * height, lineWidth / 2, 0, 2 * Math.PI);  // a line of no length is not drawn everywhere
+  context.fill();
+  context.beginPath();
+  context.moveTo(x * width, y * height);
+  for (const [right, down] of points.slice(1)) context.lineTo(right * width, down * height);
   context.stroke();
 }
 

@@ -154,9 +154,10 @@ export function take(photo, file) {
   const shown = `${file.links.result}${SHOWN.test(file.output) ? "" : "&format=png"}`;
   photo.results.push({
     job: photo.job, index: file.index, name: file.output, width: file.width, height: file.height,
-    address: file.links.result, shown, url: null,
+    address: file.links.result, shown, url: null, difference: file.links.difference, map: null,
+    consistency: file.consistency ?? null,
   });
-  Object.assign(photo, { note: file.warnings.join(" · "), consistency: file.consistency ?? null });
+  photo.note = file.warnings.join(" · ");
   if (!photo.width) Object.assign(photo, { width: file.input_width ?? 0, height: file.input_height ?? 0 });
 }
 

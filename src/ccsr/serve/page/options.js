@@ -27,9 +27,11 @@ export class Options {
   // Fills the three places; `changed` is called after every edit.
   draw(front, rest, expert, changed) {
     const groups = new Map([[rest, new Map()], [expert, new Map()]]);
-    for (const [name, known] of Object.entries(this.schema.properties)) {
+    for (let [name, known] of Object.entries(this.schema.properties)) {
       if (known["x-hidden"] || ELSEWHERE.includes(name) || (name === "model" && this.models.length < 2)) continue;
       if ((name.endsWith("prompt") || name === "guidance") && !this.models.some((m) => m.prompts)) continue;
+      if (name === "steps") known = this.useful(known);
+      if (known["x-suggestions"]?.length === 1) continue;
       const field = this.field(name, known);
       if (known["x-front"]) { front.append(field); continue; }
       const within = groups.get(known["x-expert"] ? expert : rest), group = known["x-group"];
@@ -40,6 +42,12 @@ export class Options {
       for (const [group, fields] of within) place.append(made("h3", { textContent: GROUPS[group] ?? group }), ...fields);
     }
     for (const place of [front, rest, expert]) place.addEventListener("input", changed);
+  }
+
+  // More steps than these change nothing that one could see, whichever model is chosen.
+  useful(steps) {
+    const most = Math.max(...this.models.map((model) => model.useful_steps ?? Infinity));
+    return { ...steps, "x-suggestions": steps["x-suggestions"].filter((count) => count <= most) };
   }
 
   // Values that differ from the defaults, as text.

@@ -11,7 +11,7 @@ export function photoOf(name, file = null) {
   return {
     name, file, width: 0, height: 0, thumb: null, before: null, state: "new", job: null, input: 0, from: null, asked: null, ran: null,
     mask: [],  // strokes, see brush.js
-    plan: null, progress: 0, results: [], error: null, note: "", consistency: null, map: null, stability: null,
+    plan: null, progress: 0, results: [], error: null, note: "", map: null, stability: null,
   };
 }
 
@@ -99,12 +99,19 @@ export async function have(photo) {
   while (recent.length > KEPT) letGo(recent.shift());
 }
 
+// Has the maps of where these results depart from the photo; the server makes them when they are asked for.
+export async function haveDifference(photo) {
+  for (const result of photo.results) result.map ??= URL.createObjectURL(await blob(result.difference));
+}
+
 export function inputOf(photo) { return `/v1/jobs/${photo.from.job}/input?index=${photo.from.input}`; }
 
 function letGo(photo) {
   for (const result of photo.results) {
-    if (result.url) URL.revokeObjectURL(result.url);
-    result.url = null;
+    for (const kind of ["url", "map"]) {
+      if (result[kind]) URL.revokeObjectURL(result[kind]);
+      result[kind] = null;
+    }
   }
   if (photo.map) URL.revokeObjectURL(photo.map);
   photo.map = null;

@@ -2,7 +2,8 @@
 // results side by side.
 
 import { Brush } from "./brush.js";
-import { made, steadiness } from "./words.js";
+import { haveDifference } from "./photos.js";
+import { made, steadiness, truth } from "./words.js";
 import { Zoom } from "./zoom.js";
 
 const $ = (id) => document.getElementById(id);
@@ -10,12 +11,14 @@ const NEAR = 24;               // from the border, in which a drag moves it and 
 const STEP = 1.5;
 
 export class Viewer {
-  // `painted` is called when what a photo protects has changed.
-  constructor(painted) {
+  // `painted` is called when what a photo protects has changed, `failed` with an error; `worded` puts a line of the
+  // server's into the page's words.
+  constructor({ painted, failed, worded }) {
+    Object.assign(this, { failed, worded });
     this.shown = null;         // a photo
     this.sample = 0;
     this.view = "compare";
-    this.map = false;
+    this.map = "";             // or "stability", or "difference"
     this.cut = 50;
     this.zoom = new Zoom();
     this.pointers = new Map();
@@ -45,7 +48,7 @@ export class Viewer {
     $("compare").hidden = all || !hasPicture;
     $("grid").hidden = !all;
     $("failure").hidden = !failed;
-    $("failure").textContent = photo.error ?? "";
+    $("failure").textContent = this.worded(photo.error ?? "");
     $("no-preview").hidden = hasPicture || failed;
     $("no-preview").textContent = photo.loading || photo.results.length
       ? "Loading…" : "This format has no preview here. It will be shown once it is enlarged.";
@@ -54,19 +57,21 @@ export class Viewer {
     const ready = Boolean(result?.url);
     for (const id of ["after", "divider", "mark-before", "mark-after", "cut"]) $(id).hidden = !ready;
     if (ready) setSource($("after"), result.url, `${photo.name}, result`);
-    const mapped = Boolean(photo.map) && this.map;
-    $("map").hidden = !mapped || !ready;
-    if (mapped) setSource($("map"), photo.map, "where the results differ");
+    const kind = this.drawMapChoice(photo, result);
+    const map = mapOf(photo, result, kind);
+    $("map").hidden = !map || !ready;
+    if (map) setSource($("map"), map, kind === "stability" ? "where the results differ" : "where the result departs from the photo");
 
     $("tools").hidden = !hasPicture;
     $("views").hidden = !many;
-    $("map-switch").hidden = !photo.stability;
     $("zooms").hidden = all;
     document.querySelector(`input[name=view][value=${this.view}]`).checked = true;
-    $("legend").hidden = !mapped || !ready;
-    if (photo.stability) {
-      $("legend-words").textContent = steadiness(photo.stability.mean);
-      $("legend-high").textContent = `${Math.round(photo.stability.scale * 255)} of 255 levels or more`;
+    $("legend").hidden = !map || !ready;
+    if (map) {
+      const steady = kind === "stability", { scale } = steady ? photo.stability : result.consistency;
+      $("legend-words").textContent = steady ? steadiness(photo.stability.mean) : truth(result.consistency);
+      $("legend-low").textContent = steady ? "the same in every result" : "as in the photo";
+      $("legend-high").textContent = `${Math.round(scale * 255)} of 255 levels or more`;
     }
     $("protect").hidden = all || !photo.width;
     if ($("protect").hidden) this.brush.on = false;
@@ -75,6 +80,20 @@ export class Viewer {
     this.drawPick(many && !all);
     this.fit();
     this.move(this.cut);
+  }
+
+  // The kind of map that lies over the results; one that is not here yet is fetched.
+  drawMapChoice(photo, result) {
+    const known = { stability: Boolean(photo.stability), difference: Boolean(result?.consistency) };
+    for (const option of $("map-kind").options) option.hidden = option.disabled = option.value && !known[option.value];
+    $("map-switch").hidden = !known.stability && !known.difference;
+    const kind = known[this.map] ? this.map : "";
+    $("map-kind").value = kind;
+    if (kind === "difference" && !photo.mapping && photo.results.some((one) => !one.map)) {
+      const over = () => { photo.mapping = null; if (photo === this.shown) this.draw(); };
+      photo.mapping = haveDifference(photo).catch((error) => { this.map = ""; this.failed(error); }).finally(over);
+    }
+    return kind;
   }
 
   drawPick(wanted) {
@@ -92,8 +111,8 @@ export class Viewer {
     pick.querySelectorAll("input")[this.sample].checked = true;
   }
 
-  drawGrid(mapped) {
-    const { results, map, name } = this.shown;
+  drawGrid() {
+    const { results, name } = this.shown, kind = $("map-kind").value;
     const grid = $("grid");
     const { width, height } = results[0];
     const box = $("view").getBoundingClientRect();
@@ -106,7 +125,8 @@ export class Viewer {
     grid.replaceChildren(...results.map((result, at) => {
       const button = made("button", { type: "button", title: "Compare this one with the input" });
       if (result.url) button.append(made("img", { src: result.url, alt: `${name}, result ${at + 1}` }));
-      if (mapped) button.append(made("img", { src: map, alt: "" }));
+      const map = mapOf(this.shown, result, kind);
+      if (map) button.append(made("img", { src: map, alt: "" }));
       button.addEventListener("click", () => { this.view = "compare"; this.sample = at; this.draw(); });
       return made("figure", {}, button, made("figcaption", { textContent: `Result ${at + 1}` }));
     }));
@@ -124,7 +144,7 @@ export class Viewer {
     this.zoom.picture = result ? { width: result.width, height: result.height } : { width: photo.width, height: photo.height };
     this.zoom.place = { width: box.width, height: box.height };
     this.zoom.hold();
-    if (!$("grid").hidden) this.drawGrid(!$("legend").hidden);
+    if (!$("grid").hidden) this.drawGrid();
     this.lay();
   }
 
@@ -190,7 +210,7 @@ export class Viewer {
     for (const input of document.querySelectorAll("input[name=view]")) {
       input.addEventListener("change", () => { this.view = input.value; this.draw(); });
     }
-    $("map-on").addEventListener("change", () => { this.map = $("map-on").checked; this.draw(); });
+    $("map-kind").addEventListener("change", () => { this.map = $("map-kind").value; this.draw(); });
   }
 
   within(event) {
@@ -282,10 +302,13 @@ export class Viewer {
 function facts(photo, result) {
   const size = photo.width ? `${photo.width} × ${photo.height}` : "";
   const told = [result ? `${size} → ${result.width} × ${result.height}` : size];
-  if (result && photo.consistency) told.push(`shrinks back to the photo within ${photo.consistency.largest} of 255 levels`);
-  if (result && photo.stability) told.push(steadiness(photo.stability.mean).replace(/\.$/, "").toLowerCase());
+  const within = (sentence) => sentence[0].toLowerCase() + sentence.slice(1, -1);
+  if (result?.consistency) told.push(within(truth(result.consistency)));
+  if (result && photo.stability) told.push(within(steadiness(photo.stability.mean)));
   return [...told, photo.note].filter(Boolean).join(" · ");
 }
+
+function mapOf(photo, result, kind) { return kind === "stability" ? photo.map : kind && result?.map; }
 
 function setSource(image, address, words) {
   if (image.getAttribute("src") !== address) image.src = address;

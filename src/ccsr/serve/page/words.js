@@ -38,6 +38,14 @@ export function steadiness(mean) {
   return levels < 6 ? "The results differ where the photo leaves room." : "The results differ a lot.";
 }
 
+// How true a result is to its photo: both of the photo's size, compared.
+export function truth({ psnr, largest }) {
+  if (largest <= 2) return "Made small again, it is the photo.";
+  if (psnr >= 40) return "Made small again, it hardly differs from the photo.";
+  if (psnr >= 32) return "Made small again, it differs a little from the photo.";
+  return psnr >= 26 ? "Made small again, it differs from the photo." : "Made small again, it differs a lot from the photo.";
+}
+
 export function made(kind, settings = {}, ...children) {
   const { dataset, ...rest } = settings;
   const element = Object.assign(document.createElement(kind), rest);
