@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
+from ccsr.cli import terminal
 from ccsr.cli.main import COMMANDS, main
 
 
@@ -105,3 +107,16 @@ def test_quick_answers_load_no_heavy_library(line: list[str]) -> None:
 def test_the_module_runs_as_a_program() -> None:
     ended = subprocess.run([sys.executable, "-m", "ccsr", "upscale"], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
+
+
+def test_a_line_and_its_end_are_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Output(StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    written: list[str] = []
+    monkeypatch.setattr(sys, "stderr", Output())
+    terminal.say("done: a.png")
+    terminal.put('{"status": "done"}', Output())
+    assert written == ["done: a.png\n", '{"status": "done"}\n']

@@ -974,6 +974,21 @@ def test_by_keyboard_alone(page: Any, photos: dict[str, Path]) -> None:
     assert nameless == []
 
 
+def test_a_press_while_sizes_are_still_planned_makes_one_job(page: Any, photos: dict[str, Path]) -> None:
+    held: list[Any] = []
+    sent: list[str] = []
+    # The first answer, which the chosen photo waits for, comes after the press.
+    page.route("**/v1/plan", lambda route: route.continue_() if held else held.append(route))
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    page.set_input_files("#files", photos["coffee.jpg"])
+    page.locator("#go").click()
+    until(page, "document.querySelector('#app').dataset.stage !== 'ready'")
+    held[0].continue_()
+    finish(page)
+    assert page.locator("#say").inner_text() == "Done: 1 of 1"
+    assert len([url for url in sent if url.endswith("/v1/jobs")]) == 1
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_finding_of_axe(opened: Callable[..., Any], serving: Callable[..., Any], photos: dict[str, Path],
                            scheme: str) -> None:  # fmt: skip

@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
             terminal.error(f"{row.method.name}: {row.problem}")
     if not arguments.quiet:
         terminal.say(f"wrote {output / ('table.md' if arguments.no_report else 'report.html')}")
-    print(written["comparison.json"] if arguments.json else formats.terminal(made, heading), flush=True)
+    terminal.put(written["comparison.json"] if arguments.json else formats.terminal(made, heading))
     return 1 if any(row.problem and row.method.is_expected for row in comparison.rows) else 0
 
 

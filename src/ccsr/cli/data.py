@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     layout, place = arguments.words
     good, faults = check(layout, Path(place))
     for fault in faults:
-        print(fault, flush=True)
+        terminal.put(fault)
     terminal.say(f"{good} {'pictures' if layout in ('pictures', 'list') else 'pairs'} all right, {len(faults)} faults")
     return 1 if faults else 0
 

@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             terminal.error(made.error)
         if arguments.json:
             facts = {"input": str(made.source), "output": str(made.lq) if made.lq else None, "error": made.error}
-            print(json.dumps({**facts, "width": made.width, "height": made.height}), flush=True)
+            terminal.put(json.dumps({**facts, "width": made.width, "height": made.height}))
     if not arguments.quiet:
         terminal.say(f"{done} pairs in {out}, {failed} failed")
     return 1 if failed else 0

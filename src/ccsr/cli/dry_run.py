@@ -67,7 +67,7 @@ def show_json(tasks: "Iterable[Task]") -> None:
             line |= {"disk_bytes": plan.disk_bytes}
             line |= {"device": plan.device, "dtype": plan.dtype, "threads": plan.threads}
             line |= {"estimated_seconds": round(estimated_seconds(plan), 1) if task.due else 0.0}
-        print(json.dumps(line), flush=True)
+        terminal.put(json.dumps(line))
 
 
 def _state(task: "Task") -> str:

@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
             maps=Path(arguments.maps) if arguments.maps else None,
             on_progress=on_progress,
         )
-    print(json.dumps(measured.as_json()) if arguments.json else table(measured), flush=True)
+    terminal.put(json.dumps(measured.as_json()) if arguments.json else table(measured))
     return 0
 
 
@@ -132,7 +132,7 @@ def _check(as_json: bool) -> int:
     if as_json:
         rows = [{"metric": c.metric.name, "by": c.metric.implementation, "reason": c.reason, "files": c.files,
                  "absent": c.absent} for c in checked]  # fmt: skip
-        print(json.dumps({"metrics": rows}), flush=True)
+        terminal.put(json.dumps({"metrics": rows}))
         return 0
     for each in checked:
         print(f"{each.metric.title:<22}{each.metric.implementation:<14}{each.reason or 'ready'}")

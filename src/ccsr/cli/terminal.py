@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from ccsr.jobs.runner import Event, Summary, Task
@@ -21,7 +21,15 @@ def say(line: str) -> None:
     if _bars:
         _bars[-1].write(line, file=sys.stderr)
     else:
-        print(line, file=sys.stderr, flush=True)
+        put(line, sys.stderr)
+
+
+def put(text: str, file: TextIO | None = None) -> None:
+    """Text and a line end into an output, standard output unless told otherwise. Both in one piece: Ctrl-C may strike
+    between two writes, and would glue the next line to this one."""
+    file = sys.stdout if file is None else file
+    file.write(f"{text}\n")
+    file.flush()
 
 
 def error(line: str) -> None:

@@ -133,7 +133,7 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
 
 
 def _print_json(line: dict[str, Any], file: TextIO | None = None) -> None:
-    print(json.dumps(line), file=file, flush=True)
+    terminal.put(json.dumps(line), file)
 
 
 def _tell_what_is_left_out(prepared: "Prepared") -> None:

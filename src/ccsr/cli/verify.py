@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
             said.insert(0, f"{case.largest_error:.2e} ({case.worst_tensor})")
             said.insert(1, f"picture within {case.picture_levels} of 255 levels, {case.picture_share:.2%} of its values"
                            " differ")  # fmt: skip
-        print(f"{'ok  ' if case.passed else 'FAIL'} {case.name}: {'; '.join(said)}", flush=True)
+        terminal.put(f"{'ok  ' if case.passed else 'FAIL'} {case.name}: {'; '.join(said)}")
     terminal.say(f"{sum(results)} of {len(results)} cases within {LIMIT:g}")
     return 0 if results and all(results) else 1
 

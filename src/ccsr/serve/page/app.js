@@ -43,7 +43,8 @@ async function add(files) {
   await Promise.all(taken.map(look));
   await plan();
   if (line.busy) {
-    queue(taken);
+    // The button may have put them in the line by now, or somebody may have taken one out.
+    queue(taken.filter((photo) => photo.state === "new" && photos.includes(photo)));
     say(`${counted(taken.length)} added to the line`);
   } else {
     say(`${counted(taken.length)} added`);
