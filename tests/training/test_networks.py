@@ -124,3 +124,5 @@ def test_an_opened_gate_lets_the_decoder_draw_everywhere_and_stays_open(tiny: st
     assert not made.decoder.gate.bias.grad.any()
     with pytest.raises(OptionError, match="has no gate"):
         start_networks(ModelConfig(base=tiny, open_gate=True), seed=0)
+    with pytest.raises(OptionError, match="a new one's gate is fitted to its pictures"):
+        start_networks(ModelConfig(base=tiny_compact, fresh=("vae",), open_gate=True), seed=0)

@@ -106,6 +106,11 @@ def start_networks(config: ModelConfig, seed: int) -> ModelInTraining:
     if config.open_gate:
         if not isinstance(vae, CompactAutoencoder):
             raise OptionError("model.open_gate is for nano's VAE, this one has no gate", hint="model.open_gate=false")
+        if "vae" in fresh:
+            raise OptionError(
+                "model.open_gate is for a VAE that is there already, a new one's gate is fitted to its pictures",
+                hint="model.open_gate=false, or a model.base whose vae is not in model.fresh",
+            )
         open_gate(vae)
     embeddings = dict(base.embeddings)
     learnt = "prompt" in fresh
