@@ -149,7 +149,8 @@ def load_features(
             network.load_state_dict(given)
             if heads:
                 network.set_heads([heads[f"lin{i}.model.1.weight"] for i in range(5)])
-            return network.requires_grad_(False).eval()
+            # In this memory order its convolutions take two thirds of the time.
+            return network.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
     raise WeightsError(
         "these are not the weights of SqueezeNet 1.0 or VGG16", hint="names and shapes are those of torchvision"
     )

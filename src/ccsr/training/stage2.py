@@ -129,7 +129,6 @@ class Stage2:
         if loss.perceptual:
             heads = _weights(loss.perceptual_heads) if loss.perceptual_heads else None
             self.features = load_features(_weights(loss.perceptual), heads).to(self.device)
-            self.features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if loss.teachers and self.features is None:
             raise OptionError("loss.teachers needs loss.perceptual, which says where a teacher knows better")
         self.teachers = [Teacher(path).to(self.device) for path in loss.teachers]
