@@ -142,7 +142,8 @@ def _tested(store: Store) -> str:
     verdicts = [_verdicts(store, claim) for claim in CLAIMS]
     outcomes = [word for found in verdicts for word, _, _ in found]
     tested = sum(map(bool, verdicts))
-    counts = ", ".join(f"{outcomes.count(w)} {w}" for w in ("holds", "does not hold", "not decided"))
+    words = {"holds": "as claimed", "does not hold": "to the contrary", "not decided": "not decided"}
+    counts = ", ".join(f"{outcomes.count(outcome)} {said}" for outcome, said in words.items())
     return (
         f"{tested} of {len(CLAIMS)} claims are tested, those between networks on two sets of pictures:"
         f" {len(outcomes)} tests, {counts}."
