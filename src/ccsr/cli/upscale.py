@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING
 
 from ccsr.cli import dry_run, published, terminal
 from ccsr.cli.arguments import Command, Parser, given
@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
 
     def listen(event: "Event") -> None:
         if arguments.json and isinstance(event, runner.Finished):
-            _print_json(event.record.as_json(), results)
+            terminal.put(json.dumps(event.record.as_json()), results)
         reporter(event)
 
     try:
@@ -128,12 +128,8 @@ def run(arguments: argparse.Namespace, pipeline_of: "Callable[[UpscaleOptions], 
     summary.passed_over = len(prepared.passed_over)
     reporter.end(summary)
     if arguments.json:
-        _print_json(summary.as_json(), results)
+        terminal.put(json.dumps(summary.as_json()), results)
     return 130 if summary.interrupted else 1 if summary.failed else 0
-
-
-def _print_json(line: dict[str, Any], file: TextIO | None = None) -> None:
-    terminal.put(json.dumps(line), file)
 
 
 def _tell_what_is_left_out(prepared: "Prepared") -> None:
